@@ -1,0 +1,119 @@
+"""The seam to whatever a run happens in."""
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from nanoclaw.model import Folder
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Mount:
+    """One host directory inside the sandbox. `source` is resolved and checked (see `mounts`)."""
+
+    source: Path
+    target: str
+    readonly: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Limits:
+    """What one sandbox may use."""
+
+    memory_bytes: int = 2 << 30
+    cpus: float = 2.0
+    pids: int = 512
+    tmp_bytes: int = 512 << 20
+    open_files: int = 8192
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SandboxSpec:
+    """A sandbox to be started: pure data, the same for every engine."""
+
+    name: str
+    """Unique for ever: `nanoclaw-<installation>-<folder>-<run>-<attempt>-<random>`."""
+    installation: str
+    """Identity of this installation; only what carries it is ever swept."""
+    folder: Folder
+    mounts: tuple[Mount, ...]
+    """In mount order: a parent before what lies inside it."""
+    environment: dict[str, str] = field(default_factory=dict[str, str])
+    """The whole environment; nothing of the host's leaks in."""
+    command: tuple[str, ...] = ()
+    """Empty: the runner."""
+    limits: Limits = field(default_factory=Limits)
+
+
+class SandboxProcess(Protocol):
+    """A running sandbox, seen through its standard streams."""
+
+    async def send_line(self, line: bytes) -> None:
+        """Write one line to stdin, which stays open. Raises `SandboxError` when the sandbox is gone."""
+        ...
+
+    def lines(self, limit: int) -> AsyncIterator[bytes]:
+        """Stdout line by line, without line ends, to its end; a line longer than `limit` raises `WireError`."""
+        ...
+
+    def stderr_tail(self) -> str:
+        """The last 64 KiB of stderr so far."""
+        ...
+
+    async def close_stdin(self) -> None:
+        """Tell the runner to stop: it ends the CLI and then itself."""
+        ...
+
+    async def wait(self) -> int:
+        """Exit status, once the sandbox is gone. 137 is a kill or too little memory."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Health:
+    """Whether a sandbox can be used here, found by starting one."""
+
+    ok: bool
+    reason: str = ""
+    """What is wrong, when not ok; else a warning for the owner."""
+    hint: str = ""
+    """What to do about it."""
+    lacks: tuple[str, ...] = ()
+    """What this kind of sandbox cannot do, for `status` and `doctor`."""
+
+
+class Sandbox(Protocol):
+    """podman, docker, Apple `container` or bubblewrap."""
+
+    name: str
+
+    async def check(self) -> Health:
+        """Start something harmless with the real flags. Never raises."""
+        ...
+
+    def start(self, spec: SandboxSpec) -> AbstractAsyncContextManager[SandboxProcess]:
+        """Run `spec`; leaving the context kills and removes it, shielded and bounded; already gone is success.
+
+        Raises:
+            SandboxError: on entering, or from `lines` and `send_line`, when it could not be started.
+        """
+        ...
+
+    async def sweep(self, installation: str) -> list[str]:
+        """Kill and remove every sandbox of this installation; answers their names. Others are never touched."""
+        ...
+
+    def build(self, base: str | None = None, *, browser: bool = True) -> AsyncIterator[str]:
+        """Make ready what `start` needs (image or toolkit); yields progress, a line each. Nothing to do: no lines.
+
+        Args:
+            base: the image to build on, instead of the one that this machine can get.
+            browser: with Chromium and agent-browser, where the sandbox has programs of its own.
+        """
+        ...
+
+    async def is_built(self) -> bool:
+        """Whether what `start` needs is there, in the version of this program."""
+        ...
