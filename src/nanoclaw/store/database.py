@@ -1,0 +1,166 @@
+"""The one SQLite file: opening, migrating, and one transaction at a time.
+
+The rest of this package is plain functions `fn(connection, …)`; a caller hands one to `read` or `write`, which runs it
+in a worker thread inside one transaction. Writers are serialised by the limiter and by `BEGIN IMMEDIATE`, and a commit
+is on the disk (WAL, `synchronous=FULL`) when `write` returns.
+"""
+
+import sqlite3
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager
+from datetime import datetime
+from importlib import resources
+from pathlib import Path
+from typing import Concatenate, LiteralString, ParamSpec, TypeVar, cast
+
+import anyio
+import anyio.to_thread
+
+from nanoclaw.clock import iso
+from nanoclaw.errors import StoreError
+
+Connection = sqlite3.Connection
+"""What the functions of this package, and those that combine them, take first."""
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_BUSY_SECONDS = 10.0  # another process (the command line) holds the lock for milliseconds at most
+_OLDEST_SQLITE = (3, 35, 0)  # RETURNING
+
+
+class Database:
+    """One connection, used by one thread at a time."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._limiter = anyio.CapacityLimiter(1)
+
+    async def write(self, fn: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run `fn` in a transaction of its own; durable when this returns, undone when it raises.
+
+        Raises:
+            StoreError: the disk is full, or the file cannot be read or written; a later try may go well.
+        """
+
+        def work() -> T:
+            with _translated(), transaction(self._connection):
+                return fn(self._connection, *args, **kwargs)
+
+        return await anyio.to_thread.run_sync(work, limiter=self._limiter)
+
+    async def read(self, fn: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run `fn`, which only looks. Raises `StoreError` like `write`."""
+
+        def work() -> T:
+            with _translated():
+                return fn(self._connection, *args, **kwargs)
+
+        return await anyio.to_thread.run_sync(work, limiter=self._limiter)
+
+
+@asynccontextmanager
+async def open_database(path: Path, now: datetime) -> AsyncGenerator[Database]:
+    """Open (and migrate) the file for as long as the context lasts.
+
+    Raises:
+        StoreError: see `connect`.
+    """
+    connection = await anyio.to_thread.run_sync(connect, path, now)
+    try:
+        yield Database(connection)
+    finally:
+        connection.close()
+
+
+def connect(path: Path, now: datetime) -> sqlite3.Connection:
+    """Open the file, make it if there is none, and bring it to this program's schema.
+
+    Raises:
+        StoreError: it cannot be opened, is damaged, or was written by a newer program.
+    """
+    if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
+        raise StoreError(f"SQLite {sqlite3.sqlite_version} is too old", "use a Python with SQLite 3.35 or newer")
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+        connection.row_factory = sqlite3.Row
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "temp_store=MEMORY"):
+            connection.execute(f"PRAGMA {pragma}")
+        path.chmod(0o600)
+        _migrate(connection, path, now)
+    except (sqlite3.Error, OSError) as error:
+        raise StoreError(f"{path} cannot be opened: {error}", "check the disk and the file's owner") from error
+    return connection
+
+
+@contextmanager
+def _translated() -> Generator[None]:
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise StoreError(f"the database cannot be used: {error}", "check the disk's free space and health") from error
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Generator[None]:
+    """`BEGIN IMMEDIATE` … `COMMIT`, or `ROLLBACK` when the body raises."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:  # a full disk may have ended it already
+            connection.execute("ROLLBACK")
+        raise
+
+
+def check_integrity(connection: sqlite3.Connection) -> None:
+    """Raise `StoreError` if the file is damaged."""
+    try:
+        (answer,) = connection.execute("PRAGMA quick_check").fetchone()
+    except sqlite3.Error as error:
+        answer = str(error)
+    if answer != "ok":
+        raise StoreError(f"the database is damaged: {answer}", "stop the host and restore a backup")
+
+
+def migrations() -> dict[str, LiteralString]:
+    """Every migration's SQL by name, in order."""
+    folder = resources.files("nanoclaw.store") / "migrations"
+    names = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".sql"))
+    return {name: cast("LiteralString", (folder / name).read_text(encoding="utf-8")) for name in names}
+
+
+def _migrate(connection: sqlite3.Connection, path: Path, now: datetime) -> None:
+    connection.execute("CREATE TABLE IF NOT EXISTS migration (name TEXT PRIMARY KEY, applied_at TEXT NOT NULL)")
+    applied = {row["name"] for row in connection.execute("SELECT name FROM migration")}
+    known = migrations()
+    if unknown := applied - known.keys():
+        raise StoreError(
+            f"{path} was written by a newer NanoClaw ({max(unknown)})", "start that version, or restore a backup"
+        )
+    pending = {name: sql for name, sql in known.items() if name not in applied}
+    if applied and pending:
+        _copy_aside(connection, path, now)
+    for name, sql in pending.items():
+        with transaction(connection):
+            for statement in _statements(sql):
+                connection.execute(statement)
+            connection.execute("INSERT INTO migration (name, applied_at) VALUES (?, ?)", (name, iso(now)))
+
+
+def _copy_aside(connection: sqlite3.Connection, path: Path, now: datetime) -> None:
+    copy = path.with_name(f"{path.stem}-before-upgrade-{now:%Y%m%dT%H%M%SZ}.db")
+    with sqlite3.connect(copy) as target:
+        connection.backup(target)
+    target.close()
+
+
+def _statements(sql: str) -> Generator[str]:
+    pending = ""
+    for line in sql.splitlines(keepends=True):
+        pending += line
+        if sqlite3.complete_statement(pending):
+            yield pending
+            pending = ""

@@ -1,0 +1,45 @@
+"""The database under trouble: a full disk, a crash in the middle, a newer program's file."""
+
+import sqlite3
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from nanoclaw.errors import StoreError
+from nanoclaw.model import Jid
+from nanoclaw.store import outbox
+from nanoclaw.store.database import open_database
+
+pytestmark = pytest.mark.anyio
+_NOW = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
+
+
+def limit_pages(db: sqlite3.Connection, extra: int) -> None:
+    pages = db.execute("PRAGMA page_count").fetchone()[0]
+    db.execute(f"PRAGMA max_page_count = {pages + extra}")
+
+
+async def test_a_full_disk_is_an_error_of_ours_and_loses_nothing(tmp_path: Path) -> None:
+    async with open_database(tmp_path / "n.db", _NOW) as database:
+        await database.write(outbox.put, "before", Jid("local:a"), "reply", "x", None, _NOW)
+        await database.read(limit_pages, 2)
+        with pytest.raises(StoreError, match="full"):
+            await database.write(outbox.put, "big", Jid("local:a"), "reply", "x" * 1_000_000, None, _NOW)
+        await database.read(limit_pages, 1_000_000)
+        await database.write(outbox.put, "after", Jid("local:a"), "reply", "y", None, _NOW)
+        assert await database.read(outbox.open_count) == 2
+
+
+async def test_what_was_written_is_there_when_the_file_is_opened_again(tmp_path: Path) -> None:
+    for count in (1, 2):
+        async with open_database(tmp_path / "n.db", _NOW) as database:
+            await database.write(outbox.put, f"k{count}", Jid("local:a"), "reply", "x", None, _NOW)
+            assert await database.read(outbox.open_count) == count
+
+
+async def test_the_file_is_its_owners_alone(tmp_path: Path) -> None:
+    async with open_database(tmp_path / "store" / "n.db", _NOW):
+        pass
+    assert (tmp_path / "store" / "n.db").stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "store").stat().st_mode & 0o777 == 0o700

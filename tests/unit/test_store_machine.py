@@ -1,0 +1,135 @@
+"""The runs under any order of events: nothing lost, nothing answered twice, a group strictly serial."""
+
+import shutil
+import sqlite3
+import tempfile
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import hypothesis.strategies as st
+from hypothesis import settings
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from nanoclaw.intake import take_in
+from nanoclaw.model import Folder, InboundMessage, Jid, RegisteredGroup, Run, Seq, TokenUsage
+from nanoclaw.store import messages, runs
+from nanoclaw.store.database import connect, transaction
+from nanoclaw.store.runs import Failing, Success
+
+_FOLDERS = ("main", "b", "c")
+
+
+class RunMachine(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.directory = Path(tempfile.mkdtemp())
+        self.now = datetime(2026, 1, 1, tzinfo=UTC)
+        self.db = connect(self.directory / "n.db", self.now)
+        self.said: dict[str, list[str]] = {folder: [] for folder in _FOLDERS}
+        self.live: list[Run] = []
+        self.stale: list[Run] = []
+
+    def teardown(self) -> None:
+        self.db.close()
+        shutil.rmtree(self.directory)
+
+    def _texts(self, run: Run) -> list[str]:
+        return [m.text for m in messages.between(self.db, run.chat, run.after_seq, run.upto_seq, 10_000)[0]]
+
+    @rule(folder=st.sampled_from(_FOLDERS))
+    def somebody_writes(self, folder: str) -> None:
+        text = f"{folder}-{len(self.said[folder])}"
+        self.said[folder].append(text)
+        group = RegisteredGroup(
+            jid=Jid(f"local:{folder}"),
+            name=folder,
+            folder=Folder(folder),
+            trigger="@A",
+            added_at="",
+            requires_trigger=False,
+        )
+        message = InboundMessage(
+            channel="local", account="local", chat=group.jid, chat_name="", sender="s", sender_name="S",
+            ext_id=text, text=text, sent_at=self.now,
+        )  # fmt: skip
+        with transaction(self.db):
+            take_in(self.db, message, group, self.now)
+
+    @rule(places=st.integers(1, 3))
+    def dispatch_claims(self, places: int) -> None:
+        with transaction(self.db):
+            self.live += runs.claim(self.db, self.now, places, frozenset())
+
+    @precondition(lambda self: self.live)
+    @rule(data=st.data())
+    def an_attempt_succeeds(self, data: st.DataObject) -> None:
+        run = self.live.pop(data.draw(st.integers(0, len(self.live) - 1)))
+        success = Success(reply=" ".join(self._texts(run)), provider="p", session_id=None, usage=TokenUsage())
+        with transaction(self.db):
+            assert runs.finish(self.db, run, success, self.now)
+        self.stale.append(run)
+
+    @precondition(lambda self: self.live)
+    @rule(data=st.data(), again=st.booleans())
+    def an_attempt_fails(self, data: st.DataObject, again: bool) -> None:
+        run = self.live.pop(data.draw(st.integers(0, len(self.live) - 1)))
+        retry_at = self.now + timedelta(seconds=5) if again else None
+        with transaction(self.db):
+            failing = Failing(kind="network", detail="", provider="p", retry_at=retry_at, notice=None)
+            assert runs.fail(self.db, run, failing, self.now)
+        self.stale.append(run)
+
+    @rule()
+    def the_host_crashes(self) -> None:
+        self.db.close()
+        self.db = connect(self.directory / "n.db", self.now)
+        with transaction(self.db):
+            runs.recover(self.db, self.now)
+        self.stale += self.live
+        self.live = []
+
+    @precondition(lambda self: self.stale)
+    @rule(data=st.data())
+    def an_attempt_that_is_over_speaks_again(self, data: st.DataObject) -> None:
+        run = data.draw(st.sampled_from(self.stale))
+        with transaction(self.db):
+            success = Success(reply="ghost", provider="p", session_id=None, usage=TokenUsage())
+            assert not runs.finish(self.db, run, success, self.now)
+
+    @rule()
+    def time_passes(self) -> None:
+        self.now += timedelta(seconds=10)
+
+    @invariant()
+    def a_group_never_runs_twice(self) -> None:
+        folders = [run.folder for run in self.live]
+        assert len(folders) == len(set(folders))
+
+    @invariant()
+    def no_message_is_answered_twice_or_out_of_order(self) -> None:
+        for folder in _FOLDERS:
+            rows = outbox_texts(self.db, Jid(f"local:{folder}"))
+            assert rows == self.said[folder][: len(rows)]
+
+    @invariant()
+    def no_message_is_forgotten(self) -> None:
+        """What is not answered would be handed over by the next run."""
+        for folder in _FOLDERS:
+            rows = outbox_texts(self.db, Jid(f"local:{folder}"))
+            answered = self.db.execute("SELECT answered_seq FROM cursor WHERE folder = ?", (folder,)).fetchone()
+            after = Seq(answered["answered_seq"] if answered else 0)
+            left = messages.between(self.db, Jid(f"local:{folder}"), after, runs_last(self.db), 10_000)[0]
+            assert rows + [message.text for message in left] == self.said[folder]
+
+
+def outbox_texts(db: sqlite3.Connection, chat: Jid) -> list[str]:
+    rows = db.execute("SELECT text FROM outbox WHERE chat = ? ORDER BY id", (chat,))
+    return [text for row in rows for text in row["text"].split()]
+
+
+def runs_last(db: sqlite3.Connection) -> Seq:
+    return db.execute("SELECT coalesce(max(seq), 0) AS n FROM message").fetchone()["n"]
+
+
+TestRunMachine = RunMachine.TestCase
+TestRunMachine.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
