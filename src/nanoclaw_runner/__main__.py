@@ -1,0 +1,5 @@
+"""`python -m nanoclaw_runner`"""
+
+from nanoclaw_runner.main import main
+
+main()
