@@ -1,0 +1,86 @@
+"""Keeps what agents may look at fresh: `current_tasks.json` in every mailbox, `available_groups.json` in main's.
+
+The mailbox's own directory is the host's; sandboxes see it read-only.
+"""
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+import anyio
+import anyio.to_thread
+import structlog
+
+from nanoclaw.atomic import replace_file
+from nanoclaw.clock import iso
+from nanoclaw.config import Home
+from nanoclaw.groups import GroupRegistry
+from nanoclaw.model import MAIN_FOLDER
+from nanoclaw.pulse import Pulse
+from nanoclaw.store import messages, tasks
+from nanoclaw.store.database import Database
+from nanoclaw.taskview import task_json
+
+TASKS_FILE: Final = "current_tasks.json"
+GROUPS_FILE: Final = "available_groups.json"
+
+log = structlog.stdlib.get_logger()
+
+
+class Snapshots:
+    """Writes the files; one whose content is as it was is left alone."""
+
+    def __init__(self, home: Home, database: Database, groups: GroupRegistry, tasks_changed: Pulse) -> None:
+        self._home = home
+        self._database = database
+        self._groups = groups
+        self._tasks_changed = tasks_changed
+        self._written: dict[Path, object] = {}
+
+    async def run(self) -> None:
+        """Write whenever tasks or groups change; ends by cancellation."""
+        while True:
+            seen = self._tasks_changed.count, self._groups.changed.count
+            await self.write()
+            async with anyio.create_task_group() as waiting:
+                for pulse, count in zip((self._tasks_changed, self._groups.changed), seen, strict=True):
+                    waiting.start_soon(self._first, pulse, count, waiting.cancel_scope)
+
+    @staticmethod
+    async def _first(pulse: Pulse, count: int, others: anyio.CancelScope) -> None:
+        await pulse.after(count)
+        others.cancel()
+
+    async def write(self) -> None:
+        """Bring every file up to date now."""
+        every = [task_json(task) for task in await self._database.read(tasks.existing)]
+        for group in self._groups.groups.values():
+            own = every if group.is_main else [task for task in every if task["groupFolder"] == group.folder]
+            await self._replace(self._home.mailboxes / group.folder / TASKS_FILE, own)
+        if self._groups.by_folder(MAIN_FOLDER):
+            await self._replace(self._home.mailboxes / MAIN_FOLDER / GROUPS_FILE, await self._available())
+
+    async def _available(self) -> dict[str, Any]:
+        known = await self._database.read(messages.known_chats)
+        groups = [
+            {
+                "jid": chat.jid,
+                "name": chat.name,
+                "channel": chat.channel,
+                "lastActivity": iso(chat.last_at),
+                "isRegistered": chat.jid in self._groups.groups,
+            }
+            for chat in known
+        ]
+        return {"groups": groups}
+
+    async def _replace(self, path: Path, content: object) -> None:
+        if self._written.get(path) == content or not path.parent.is_dir():
+            return
+        text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+        try:
+            await anyio.to_thread.run_sync(replace_file, path, text, 0o644)
+        except OSError as error:
+            log.warning("snapshot.not_written", path=str(path), error=str(error))
+            return
+        self._written[path] = content
