@@ -1,0 +1,5 @@
+"""`python -m nanoclaw` is `nanoclaw`."""
+
+from nanoclaw.cli import main
+
+main()

@@ -1,0 +1,116 @@
+"""`nanoclaw runs`"""
+
+import json
+from typing import Annotated, Any
+
+import anyio
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from nanoclaw.cli.reading import database
+from nanoclaw.client import Client
+from nanoclaw.clock import iso
+from nanoclaw.config import Home
+from nanoclaw.control import reply_json
+from nanoclaw.errors import NotFoundError
+from nanoclaw.model import Folder, Run, RunId
+from nanoclaw.store import outbox, runs
+
+app = typer.Typer(help="What ran, why, how long and with which outcome.", no_args_is_help=True)
+
+Json = Annotated[bool, typer.Option("--json", help="For programs.")]
+
+
+@app.command("list")
+def list_runs(
+    context: typer.Context,
+    group: Annotated[str | None, typer.Option(help="Only this group, by folder.")] = None,
+    limit: Annotated[int, typer.Option(help="How many, the newest first.")] = 20,
+    as_json: Json = False,
+) -> None:
+    """Show the newest runs."""
+    home: Home = context.obj
+    with database(home) as db:
+        found = runs.recent(db, limit, Folder(group) if group else None)
+    if as_json:
+        print(json.dumps([run_json(run) for run in found], indent=2, ensure_ascii=False))
+        return
+    table = Table(
+        "id", "group", "provider", "state", "attempts", "began", "seconds", "tokens", "what went wrong", box=None
+    )
+    for run in found:
+        shown = run_json(run)
+        tokens = run.usage.input_tokens + run.usage.output_tokens
+        cells = (
+            run.id,
+            run.folder,
+            run.provider,
+            run.state,
+            run.attempt,
+            shown["started_at"],
+            shown["seconds"],
+            tokens,
+        )
+        table.add_row(*("" if cell is None else str(cell) for cell in cells), run.failure or "")
+    Console().print(table)
+
+
+@app.command()
+def show(context: typer.Context, run_id: Annotated[int, typer.Argument(metavar="ID")], as_json: Json = False) -> None:
+    """Show one run: what it answered with, what went wrong, and where its log lies."""
+    home: Home = context.obj
+    with database(home) as db:
+        run = runs.get(db, RunId(run_id))
+        if run is None:
+            raise NotFoundError(f"there is no run {run_id}", "see `nanoclaw runs list`")
+        replies = [{**reply_json(item), "state": item.state} for item in outbox.of_run(db, run.id)]
+    logs = sorted(str(path) for path in home.run_logs(run.folder).glob(f"{run.id:06d}-*.jsonl"))
+    shown = {**run_json(run), "replies": replies, "logs": logs}
+    if as_json:
+        print(json.dumps(shown, indent=2, ensure_ascii=False))
+        return
+    for key, value in shown.items():
+        if key == "replies":
+            for reply in replies:
+                print(f"{reply['kind']} ({reply['state']}): {reply['text']}")
+        elif value not in (None, []):
+            print(f"{key}: {value}")
+
+
+@app.command()
+def retry(context: typer.Context, group: Annotated[str, typer.Argument(help="Folder or jid.")]) -> None:
+    """Let a group's agent answer what is still unanswered, now."""
+
+    async def ask() -> None:
+        async with Client(context.obj) as client:
+            await client.post("/v1/runs/retry", {"folder": group})
+
+    anyio.run(ask)
+
+
+def run_json(run: Run) -> dict[str, Any]:
+    """A run as `runs list --json` shows it."""
+    seconds = (run.ended_at - run.started_at).total_seconds() if run.ended_at and run.started_at else None
+    return {
+        "id": run.id,
+        "group": run.folder,
+        "chat": run.chat,
+        "cause": run.cause,
+        "state": run.state,
+        "attempts": run.attempt,
+        "provider": run.provider,
+        "messages": {"after": run.after_seq, "upto": run.upto_seq},
+        "created_at": iso(run.created_at),
+        "started_at": iso(run.started_at) if run.started_at else None,
+        "ended_at": iso(run.ended_at) if run.ended_at else None,
+        "seconds": seconds,
+        "failure": run.failure,
+        "detail": run.detail,
+        "usage": {
+            "input_tokens": run.usage.input_tokens,
+            "cached_input_tokens": run.usage.cached_input_tokens,
+            "output_tokens": run.usage.output_tokens,
+            "cost_usd": run.usage.cost_usd,
+        },
+    }

@@ -1,0 +1,222 @@
+"""`nanoclaw send` and `nanoclaw chat`: the local channel from the terminal."""
+
+import json
+import sys
+from typing import TYPE_CHECKING, Annotated, Any, Final
+from uuid import uuid4
+
+import anyio
+import anyio.to_thread
+import typer
+
+from nanoclaw.channels.local import PREFIX, local_message
+from nanoclaw.client import Client, NoHostError
+from nanoclaw.clock import SystemClock
+from nanoclaw.config import Home
+from nanoclaw.errors import HostError, UsageError
+from nanoclaw.formatting import printable
+from nanoclaw.groups import find_group, load_groups
+from nanoclaw.host import only_writer
+from nanoclaw.intake import take_in
+from nanoclaw.model import Jid, RegisteredGroup
+from nanoclaw.store.database import connect, transaction
+
+if TYPE_CHECKING:  # imported where a terminal is: it takes a tenth of a second
+    from prompt_toolkit import PromptSession
+
+_NO_ANSWER: Final = 3
+_START_SECONDS: Final = 30.0  # a host that holds the lock but does not answer yet is starting or stopping
+_AGAIN_SECONDS: Final = 0.1
+
+_Chat = Annotated[str, typer.Option("--chat", help="A registered local chat, by jid or folder.")]
+_Wait = Annotated[float | None, typer.Option(help="Wait so many seconds for the answers to this message.")]
+
+
+def send(
+    context: typer.Context,
+    text: Annotated[str, typer.Argument(help="The message; `-` reads it from standard input.")],
+    chat: _Chat = f"{PREFIX}main",
+    sender: Annotated[str, typer.Option("--from", help="Who says it.")] = "You",
+    wait: _Wait = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Send a message as somebody in a local chat. Exit 0: stored, or answered with --wait; 3: no answer in time."""
+    home: Home = context.obj
+    group = _local_group(home, chat)
+    said = sys.stdin.read() if text == "-" else text
+    raise typer.Exit(anyio.run(_send, home, group, sender, said, wait, as_json))
+
+
+async def _send(home: Home, group: RegisteredGroup, sender: str, text: str, wait: float | None, as_json: bool) -> int:
+    message_id = uuid4().hex
+    seq = await _store(home, group, sender, text, message_id)
+    answer: dict[str, Any] = {"state": "stored", "replies": []}
+    if wait is not None:
+        answer = await _wait_for_answer(home, group, seq, wait)
+    shown = {"message": {"id": message_id, "seq": seq, "chat": group.jid}, **answer}
+    if as_json:
+        print(json.dumps(shown, ensure_ascii=False))
+    else:
+        print("\n\n".join(reply["text"] for reply in answer["replies"]), end="\n" if answer["replies"] else "")
+    if wait is None or answer["replies"]:
+        return 0
+    print(f"nanoclaw: {_WHY_SILENT[answer['state']].format(trigger=group.trigger)}", file=sys.stderr)
+    return _NO_ANSWER
+
+
+_WHY_SILENT: Final = {
+    "answered": "the agent chose to say nothing",
+    "waiting": "no answer in time; it will still come",
+    "not_addressed": "stored, but it does not wake the assistant: begin with {trigger}",
+}
+
+
+async def _store(home: Home, group: RegisteredGroup, sender: str, text: str, message_id: str) -> int:
+    """Through the running host; without one into the database, where the next host finds it. Answers the seq."""
+    body = {"chat": group.jid, "sender": sender, "text": text, "id": message_id}
+    with anyio.move_on_after(_START_SECONDS):
+        while True:
+            try:
+                async with Client(home) as client:
+                    return (await client.post("/v1/messages", body))["seq"]
+            except NoHostError:
+                try:
+                    return _store_directly(home, group, sender, text, message_id)
+                except HostError:
+                    await anyio.sleep(_AGAIN_SECONDS)
+    raise HostError("the host holds its lock but does not answer", "see `nanoclaw status` and its log")
+
+
+def _store_directly(home: Home, group: RegisteredGroup, sender: str, text: str, message_id: str) -> int:
+    if not printable(text).strip():
+        raise UsageError("the message is empty")
+    with only_writer(home):
+        clock = SystemClock()
+        connection = connect(home.database, clock.now())
+        try:
+            with transaction(connection):
+                message = local_message(group.jid, sender, printable(text), clock, message_id)
+                seq = take_in(connection, message, group, clock.now())
+        finally:
+            connection.close()
+    assert seq is not None
+    print("nanoclaw: no host is running; the message is stored for its next start", file=sys.stderr)
+    return seq
+
+
+async def _wait_for_answer(home: Home, group: RegisteredGroup, seq: int, wait: float) -> dict[str, Any]:
+    """Ask until the run has ended or the time is over; a host that restarts meanwhile is asked again."""
+    deadline = anyio.current_time() + wait
+    answer: dict[str, Any] = {"state": "waiting", "replies": []}
+    while (left := deadline - anyio.current_time()) > 0:
+        whole = int(min(60.0, max(1.0, left)))
+        try:
+            with anyio.move_on_at(deadline):
+                async with Client(home) as client:
+                    answer = await client.get("/v1/answers", whole, chat=group.jid, seq=seq, wait=whole)
+        except NoHostError:
+            await anyio.sleep(min(_AGAIN_SECONDS, max(0.0, deadline - anyio.current_time())))
+        if answer["state"] != "waiting":
+            break
+    return answer
+
+
+def _local_group(home: Home, name: str) -> RegisteredGroup:
+    group = find_group(load_groups(home.registered_groups), name)
+    if not group.jid.startswith(PREFIX):
+        raise UsageError(f"{group.jid} is no local chat", "write to it from its own app")
+    return group
+
+
+def chat(
+    context: typer.Context,
+    group: Annotated[str, typer.Argument(metavar="[FOLDER]", help="A group on the local channel.")] = "main",
+    sender: Annotated[str, typer.Option("--from", help="Who you are in the chat.")] = "You",
+) -> None:
+    """Talk in the terminal. Without a terminal, each line of standard input is a message."""
+    home: Home = context.obj
+    anyio.run(converse, home, _local_group(home, group).jid, sender)
+
+
+async def converse(home: Home, jid: Jid, sender: str) -> None:
+    """Show the chat's replies as they come and send what is typed, until Ctrl-D or the end of input."""
+    if sys.stdin.isatty():
+        await _at_terminal(home, jid, sender)
+    else:
+        await _from_pipe(home, jid, sender)
+
+
+async def _at_terminal(home: Home, jid: Jid, sender: str) -> None:
+    from prompt_toolkit import PromptSession
+    from prompt_toolkit.patch_stdout import patch_stdout
+
+    session: PromptSession[str] = PromptSession("you> ", bottom_toolbar=_IDLE)
+    with patch_stdout(raw=True):
+        async with anyio.create_task_group() as group:
+            group.start_soon(_show_replies, home, jid, session, name="replies")
+            while (line := await _typed(session)) is not None:
+                if line.strip():
+                    await _say(home, jid, sender, line)
+            group.cancel_scope.cancel()
+
+
+_IDLE: Final = "Ctrl-D ends"
+_BUSY: Final = "… is at work"
+
+
+async def _show_replies(home: Home, jid: Jid, session: "PromptSession[str]") -> None:
+    last: int | None = None
+    while True:
+        try:
+            async with Client(home) as client:
+                query = {"chat": jid} if last is None else {"chat": jid, "after": last}
+                async for event in client.stream("/v1/events", **query):
+                    last = _show(event, session, last)
+        except NoHostError as error:
+            print(f"\n{error}; waiting for it …")
+            await anyio.sleep(1.0)
+
+
+def _show(event: dict[str, Any], session: "PromptSession[str]", last: int | None) -> int | None:
+    """Render one event; answers the id of the last reply, from which a new stream goes on."""
+    match event:
+        case {"type": "open", "after": int(after)}:
+            return after
+        case {"type": "reply", "id": int(reply), "text": text}:
+            print(f"\n{text}\n")
+            return reply
+        case {"type": "typing", "on": on}:
+            session.bottom_toolbar = _BUSY if on else _IDLE
+            session.app.invalidate()
+        case _:
+            pass
+    return last
+
+
+async def _typed(session: "PromptSession[str]") -> str | None:
+    try:
+        return await session.prompt_async()
+    except (EOFError, KeyboardInterrupt):
+        return None
+
+
+async def _say(home: Home, jid: Jid, sender: str, text: str) -> int:
+    groups = load_groups(home.registered_groups)
+    return await _store(home, groups[jid], sender, text, uuid4().hex)
+
+
+async def _from_pipe(home: Home, jid: Jid, sender: str) -> None:
+    """Each line is a message; ends when all of them are answered."""
+    group = load_groups(home.registered_groups)[jid]
+    shown: set[int] = set()
+    for line in await anyio.to_thread.run_sync(sys.stdin.readlines):
+        if not line.strip():
+            continue
+        seq = await _say(home, jid, sender, line.rstrip("\n"))
+        answer = await _wait_for_answer(home, group, seq, float("inf"))
+        if not answer["replies"]:
+            print(f"nanoclaw: {_WHY_SILENT[answer['state']].format(trigger=group.trigger)}", file=sys.stderr)
+        for reply in answer["replies"]:
+            if reply["id"] not in shown:
+                shown.add(reply["id"])
+                print(reply["text"], flush=True)
