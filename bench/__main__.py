@@ -1,0 +1,96 @@
+"""`make bench`: the numbers in the README. Prints a table and stores it under bench/results/ as JSON.
+
+Everything is measured from outside, on a real installation with scripted models: times come from the database, the
+run logs and the wall clock; CPU and memory from /proc. The bare CLIs run in between, on the same machine.
+"""
+
+import argparse
+import json
+import os
+import platform
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+
+import anyio
+
+from bench import bare, measures
+
+_RESULTS = Path(__file__).parent / "results"
+
+_TARGETS: dict[str, tuple[str, Callable[[Mapping[str, float]], bool]]] = {
+    "host share, message to sandbox start": ("≤ 15 ms", lambda table: table["ms"] <= 15),
+    "IPC file to sent": ("≤ 15 ms", lambda table: table["ms"] <= 15),
+    "turn in bubblewrap / bare, codex": ("≤ 1.25", lambda table: table["ratio"] <= 1.25),
+    "turn in bubblewrap / bare, claude": ("≤ 1.25", lambda table: table["ratio"] <= 1.25),
+    "turn in podman / bare, codex": ("≤ 2", lambda table: table["ratio"] <= 2),
+    "turn in podman / bare, claude": ("≤ 2", lambda table: table["ratio"] <= 2),
+    "scheduler lateness": ("≤ 50 ms at p99", lambda table: table["p99_ms"] <= 50),
+    "a look at 100,000 tasks": ("≤ 1 ms", lambda table: table["ms"] <= 1),
+    "idle CPU": ("≤ 0.3 % of a core", lambda table: table["percent"] <= 0.3),
+    "host memory": ("≤ 70 MB", lambda table: table["megabytes"] <= 70),
+}
+
+
+async def measure(engines: Sequence[str], turns: int) -> dict[str, dict[str, float]]:
+    """Every number, by name."""
+    found: dict[str, dict[str, float]] = {}
+    for engine in engines:
+        for provider in ("codex", "claude"):
+            print(f"{turns} turns of {provider} in {engine} …", file=sys.stderr, flush=True)
+            measured = await measures.turns(engine, provider, turns, bare.runner(provider))
+            found[f"turn in {engine} / bare, {provider}"] = {
+                "ratio": median(measured.turns) / median(measured.bare),
+                "seconds": median(measured.turns),
+                "bare_seconds": median(measured.bare),
+            }
+            found[f"message to runner start, {engine}, {provider}"] = {"ms": median(measured.to_runner) * 1000}
+            found.setdefault("host share, message to sandbox start", {"ms": median(measured.host_share) * 1000})
+    print("mailbox, idle host, ingest …", file=sys.stderr, flush=True)
+    found["IPC file to sent"] = {"ms": median(await measures.mailbox(engines[0], 60)) * 1000}
+    idle = await measures.idle(engines[0], seconds=30.0)
+    found["idle CPU"] = {"percent": idle.cpu_percent}
+    found["host memory"] = {"megabytes": idle.megabytes}
+    late = sorted(await measures.lateness(engines[0], 40))
+    found["scheduler lateness"] = {"ms": median(late) * 1000, "p99_ms": late[int(0.99 * (len(late) - 1))] * 1000}
+    found["a look at 100,000 tasks"] = {"ms": median(measures.many_tasks(100_000)) * 1000}
+    found["ingest"] = {"messages_per_second": await measures.ingest(engines[0], 1000)}
+    return found
+
+
+def report(found: Mapping[str, Mapping[str, float]]) -> str:
+    """The table as text, with the targets."""
+    lines: list[str] = []
+    for name, numbers in found.items():
+        shown = ", ".join(f"{value:.3g} {unit}" for unit, value in numbers.items())
+        lines.append(f"{name:42} {shown:48} {_verdict(name, numbers)}".rstrip())
+    return "\n".join(lines)
+
+
+def _verdict(name: str, numbers: Mapping[str, float]) -> str:
+    if name not in _TARGETS:
+        return ""
+    target, met = _TARGETS[name]
+    return f"target {target}: {'met' if met(numbers) else 'MISSED'}"
+
+
+def main() -> None:
+    """Measure, print, store."""
+    parser = argparse.ArgumentParser(prog="bench")
+    parser.add_argument("--engine", action="append", choices=["bubblewrap", "podman", "docker"])
+    parser.add_argument("--turns", type=int, default=15)
+    options = parser.parse_args()
+    found = anyio.run(measure, options.engine or ["bubblewrap", "podman"], options.turns)
+    print(report(found))
+    now = datetime.now(UTC)
+    machine = {"cpus": os.cpu_count(), "system": platform.platform(), "python": platform.python_version()}
+    _RESULTS.mkdir(exist_ok=True)
+    stored = _RESULTS / f"{now:%Y%m%dT%H%M%SZ}.json"
+    document = {"at": now.isoformat(timespec="seconds"), "machine": machine, "numbers": found}
+    stored.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    print(f"\nstored as {stored.relative_to(Path.cwd()) if stored.is_relative_to(Path.cwd()) else stored}")
+
+
+main()
