@@ -182,7 +182,20 @@ class UpdateTask(TaskCommand):
     missed: MissedPolicy | None = Field(default=None, description='"coalesce", "skip" or "all"')
 
 
-class RegisterGroup(Command):
+class GroupSettings(Command):
+    """What a group may be given when it is registered, and later."""
+
+    requires_trigger: bool | None = Field(default=None, alias="requiresTrigger", description="true or false")
+    provider: ProviderName | None = Field(default=None, description='"claude" or "codex"')
+    provider_config: dict[str, Any] | None = Field(
+        default=None, alias="providerConfig", description='an object like {"codex": {"approvalPolicy": "auto"}}'
+    )
+    container_config: dict[str, Any] | None = Field(
+        default=None, alias="containerConfig", description='an object like {"timeout": 600000}'
+    )
+
+
+class RegisterGroup(GroupSettings):
     """Register a chat as a group."""
 
     verb = "register_group"
@@ -195,17 +208,9 @@ class RegisterGroup(Command):
     name: ShortText = Field(description="a string: how people call the group")
     folder: ShortText = Field(description="a string of letters, digits, - and _: its directory")
     trigger: ShortText = Field(description='a string: what a message must begin with, e.g. "@Andy"')
-    requires_trigger: bool | None = Field(default=None, alias="requiresTrigger", description="true or false")
-    provider: ProviderName | None = Field(default=None, description='"claude" or "codex"')
-    provider_config: dict[str, Any] | None = Field(
-        default=None, alias="providerConfig", description='an object like {"codex": {"approvalPolicy": "auto"}}'
-    )
-    container_config: dict[str, Any] | None = Field(
-        default=None, alias="containerConfig", description='an object like {"timeout": 600000}'
-    )
 
 
-class UpdateGroup(Command):
+class UpdateGroup(GroupSettings):
     """Change a registered group; what is not named stays."""
 
     verb = "update_group"
@@ -214,14 +219,6 @@ class UpdateGroup(Command):
     folder: ShortText = Field(description="a string: the group's folder or its chat's address")
     name: ShortText | None = Field(default=None, description="a string: how people call the group")
     trigger: ShortText | None = Field(default=None, description="a string: what a message must begin with")
-    requires_trigger: bool | None = Field(default=None, alias="requiresTrigger", description="true or false")
-    provider: ProviderName | None = Field(default=None, description='"claude" or "codex"')
-    provider_config: dict[str, Any] | None = Field(
-        default=None, alias="providerConfig", description='an object like {"codex": {"approvalPolicy": "auto"}}'
-    )
-    container_config: dict[str, Any] | None = Field(
-        default=None, alias="containerConfig", description='an object like {"timeout": 600000}'
-    )
 
 
 class UnregisterGroup(Command):
