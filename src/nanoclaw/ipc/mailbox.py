@@ -48,6 +48,8 @@ class _Mailbox:
     allowance: int = _ALLOWANCE
     resumes_at: float = 0.0
     """By the event loop's clock: when to look again after the machine failed."""
+    opened: int = 0
+    """How often it was opened again: a look that began before that tells nothing of how it is now."""
 
 
 class MailboxReader:
@@ -93,6 +95,7 @@ class MailboxReader:
                 f"{place} cannot be made ready: {error}", "check the disk and the owner", retryable=True
             ) from error
         if known := self._mailboxes.get(folder):
+            known.opened += 1
             known.resumes_at = 0.0
             known.woken.set()
             self._let_all_try_again()
@@ -147,11 +150,15 @@ class MailboxReader:
     async def _look(self, mailbox: _Mailbox, *, patient: bool) -> bool:
         """Act on what lies there, up to a limit. Answers whether more does."""
         async with mailbox.lock:
+            opened = mailbox.opened
             try:
                 haul = await self._look_once(mailbox.folder, patient=patient)
             except (OSError, StoreError) as error:
                 log.warning("mailbox.postponed", folder=mailbox.folder, error=str(error))
-                mailbox.resumes_at = anyio.current_time() + _POSTPONED_SECONDS
+                if mailbox.opened == opened:
+                    mailbox.resumes_at = anyio.current_time() + _POSTPONED_SECONDS
+                else:
+                    mailbox.woken.set()
                 return False
         mailbox.allowance -= 1 + haul.handled
         if haul.refusals:
