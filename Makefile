@@ -1,18 +1,25 @@
 # What the targets do is in scripts/. PYTHON=/path/to/python3.12 names the interpreter for a new .venv.
-.PHONY: help install run test lint bench fuzz image lock
+.PHONY: help install setup run test lint docs bench fuzz attacks attacks-prove image lock
 
 help:
-	@echo "make run      set everything up, start the host, chat in this terminal"
+	@echo "make setup    install, then be guided to a first answer"
+	@echo "make run      set everything up, start the host, chat in this terminal; WHATSAPP=1 for WhatsApp, too"
 	@echo "make install  only .venv/bin/nanoclaw"
 	@echo "make image    the agents' image, or what bubblewrap has in its place"
 	@echo "make test     set everything up for the tests, check, run them"
 	@echo "make lint     ruff, pyright, import contracts"
+	@echo "make docs     docs/reference/, from the code"
 	@echo "make bench    measure; prints and stores under bench/results/"
-	@echo "make fuzz     a million hostile files through a mailbox"
+	@echo "make attacks  what an agent could try, from inside every kind of sandbox that is here; one table"
+	@echo "make attacks-prove  the same with one defence after the other taken away, and seen to be missed"
+	@echo "make fuzz     millions of hostile inputs for every parser; FUZZ='--target events --inputs 1000' for some"
 	@echo "make lock     choose new versions of everything that is pinned"
 
 install:
-	@sh scripts/install.sh host
+	@sh scripts/install.sh "$$(WHATSAPP=$(WHATSAPP) sh scripts/kind.sh)"
+
+setup: install
+	@.venv/bin/nanoclaw setup
 
 run: install
 	@sh scripts/engine.sh any
@@ -28,11 +35,15 @@ test:
 	@sh scripts/engine.sh all
 	@sh scripts/agents.sh tests
 	@sh scripts/lint.sh
-	@.venv/bin/python -m pytest
+	@.venv/bin/python -m pytest -n 4 --dist worksteal
 
 lint:
 	@sh scripts/install.sh dev
 	@sh scripts/lint.sh
+
+docs:
+	@sh scripts/install.sh dev
+	@.venv/bin/python scripts/reference.py
 
 bench:
 	@sh scripts/install.sh dev
@@ -46,4 +57,10 @@ lock:
 
 fuzz:
 	@sh scripts/install.sh dev
-	@.venv/bin/python -m tests.fuzz
+	@.venv/bin/python -m tests.fuzz $(FUZZ)
+
+attacks attacks-prove:
+	@sh scripts/install.sh dev
+	@sh scripts/engine.sh all
+	@sh scripts/agents.sh tests
+	@.venv/bin/python -m tests.$(subst -,.,$@)

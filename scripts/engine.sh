@@ -1,11 +1,12 @@
 #!/bin/sh
 # engine.sh any|all: something to run agents in. any: the engine that is there, else podman, else bubblewrap. all: podman and
-# bubblewrap, for the tests.
+# bubblewrap, and what else the tests drive.
 set -eu
 cd "${0%/*}/.."
 . scripts/lib.sh
 
 podman_packages="podman runc mmdebstrap"
+test_packages="bubblewrap git curl chromium fonts-dejavu-core"
 
 bubblewrap_works() {
   has bwrap && bwrap --unshare-user --unshare-pid --unshare-net --ro-bind / / true 2>/dev/null
@@ -14,11 +15,11 @@ bubblewrap_works() {
 all() {
   if may_install; then
     # shellcheck disable=SC2086 # names, split on purpose
-    install_packages $podman_packages bubblewrap git curl
+    install_packages $podman_packages $test_packages
   fi
-  for program in podman bwrap git curl; do
+  for program in podman bwrap git curl chromium; do
     has "$program" || fail "the tests need $program" \
-      "ask your administrator: apt install $podman_packages uidmap bubblewrap git curl"
+      "ask your administrator: apt install $podman_packages uidmap $test_packages"
   done
 }
 

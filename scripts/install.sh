@@ -1,11 +1,11 @@
 #!/bin/sh
-# install.sh host|dev: .venv from the lock file, with this package in it. Does nothing when nothing has changed. What dev
-# installs has all of host in it, in the same versions. PYTHON counts when .venv is made.
+# install.sh host|whatsapp|dev: .venv from the lock file, with this package in it. Does nothing when nothing has changed.
+# What whatsapp and dev install has all of host in it, in the same versions. PYTHON counts when .venv is made.
 set -eu
 cd "${0%/*}/.."
 . scripts/lib.sh
 
-# What an installation of host or dev came from. Scripts in a virtual environment name its place: one that moved is no use.
+# What an installation came from. Scripts in a virtual environment name its place: one that moved is no use.
 origin() {
   echo "$PWD $(cat "requirements/$1.lock" pyproject.toml | cksum)"
 }
@@ -50,6 +50,16 @@ fi
 if [ "$(cat .venv/.place 2>/dev/null)" != "$PWD" ] || ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
   make_environment
 fi
+
+# The WhatsApp library looks at file types with libmagic, and says nothing of use where that is missing.
+provide_libmagic() {
+  if [ "$(uname -s)" = Linux ] && ! ldconfig -p 2>/dev/null | grep -q 'libmagic\.so\.1'; then
+    may_install || fail "WhatsApp needs the system library libmagic" "ask your administrator: apt install libmagic1"
+    install_packages libmagic1
+  fi
+}
+
+[ "$1" = host ] || provide_libmagic
 
 install() {
   .venv/bin/pip install --disable-pip-version-check --progress-bar off "$@"

@@ -14,6 +14,7 @@ compile() {
 
 compile requirements/dev.lock --group install --group dev pyproject.toml
 compile requirements/host.lock --constraint requirements/dev.lock --group install pyproject.toml
+compile requirements/whatsapp.lock --constraint requirements/dev.lock --group install --extra whatsapp pyproject.toml
 compile container/agent.lock --group agent
 compile container/browser/node.lock --group browser
 cd container/browser
