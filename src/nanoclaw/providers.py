@@ -43,7 +43,10 @@ PROVIDERS: Final[dict[ProviderName, ProviderEntry]] = {
         key_variable="ANTHROPIC_API_KEY",
         base_url_variable="ANTHROPIC_BASE_URL",
         default_base_url="https://api.anthropic.com",
-        sign_in="put ANTHROPIC_API_KEY or CLAUDE_CODE_OAUTH_TOKEN (from `claude setup-token`) into {home}/.env",
+        sign_in=(
+            "run `nanoclaw auth login claude`, "
+            "or put ANTHROPIC_API_KEY or CLAUDE_CODE_OAUTH_TOKEN (from `claude setup-token`) into {home}/.env"
+        ),
     ),
     "codex": ProviderEntry(
         title="OpenAI Codex",
@@ -55,8 +58,6 @@ PROVIDERS: Final[dict[ProviderName, ProviderEntry]] = {
         key_variable="OPENAI_API_KEY",
         base_url_variable="OPENAI_BASE_URL",
         default_base_url="https://api.openai.com/v1",
-        sign_in=(
-            "run `CODEX_HOME={home}/data/codex/{folder}/.codex codex login`, or put OPENAI_API_KEY into {home}/.env"
-        ),
+        sign_in="run `nanoclaw auth login codex`, or put OPENAI_API_KEY into {home}/.env",
     ),
 }

@@ -1,25 +1,21 @@
-"""Who is signed in for a group, how its agent's CLI signs in, and what the gateway adds on the way out."""
+"""Who is signed in for a group, how its agent's CLI signs in, and what the gateway adds on the way out.
 
-from nanoclaw.config import Home
-from nanoclaw.credentials.choice import Credential, choose
-from nanoclaw.credentials.login import read_login
+login     a ChatGPT login: reading it, what a run may see of it; pure
+choice    which way of signing in a run takes; pure
+files     the private places below `credentials/`
+store     where logins lie, and the lock of whoever changes one
+keys      API keys and tokens in `.env`
+spent     which refresh tokens were sent
+renewal   getting a new access token
+given     the `auth.json` in a group's `.codex`
+offers    what there is to sign in with
+keeper    the host's part: renews, gives, takes back
+accounts  the commands' part: shows, takes over, removes
+"""
+
+from nanoclaw.credentials.choice import Credential
+from nanoclaw.credentials.keeper import Access, Keeper
+from nanoclaw.credentials.offers import resolve
 from nanoclaw.credentials.redaction import redact
-from nanoclaw.model import RegisteredGroup
 
-__all__ = ["Credential", "redact", "resolve"]
-
-
-def resolve(group: RegisteredGroup, secrets: dict[str, str], home: Home) -> Credential:
-    """How a group's next run signs in; reads one small file.
-
-    Args:
-        group: the group.
-        secrets: what `.env` gives, by name.
-        home: where the group's own login would lie.
-
-    Raises:
-        CredentialError: nobody is signed in, or what is there cannot be used; the hint names the command.
-        ConfigError: a base URL in `.env` is none.
-    """
-    login = read_login(home, group.folder) if group.provider == "codex" else "none"
-    return choose(group, secrets, login, home)
+__all__ = ["Access", "Credential", "Keeper", "redact", "resolve"]

@@ -12,9 +12,9 @@ def redact(text: str, secrets: Mapping[str, str]) -> str:
 
     Args:
         text: a log line, an error.
-        secrets: the values by name; base URLs among them are no secrets.
+        secrets: the values by name; addresses among them are no secrets.
     """
-    values = {value for name, value in secrets.items() if not name.endswith("_BASE_URL") and len(value) >= _SHORTEST}
+    values = {value for name, value in secrets.items() if not name.endswith("_URL") and len(value) >= _SHORTEST}
     for value in sorted(values, key=len, reverse=True):  # one may begin with another
         text = text.replace(value, _REPLACEMENT)
     return text

@@ -12,8 +12,9 @@ from typing import Any, Final
 import anyio
 
 from nanoclaw.client import Client
-from nanoclaw.clock import SystemClock, iso
+from nanoclaw.clock import Clock, SystemClock, iso
 from nanoclaw.config import Home, load_settings
+from nanoclaw.credentials.accounts import adopt_login
 from nanoclaw.groups import Entries, change_groups, new_entry
 from nanoclaw.host import Host
 from nanoclaw.initialise import initialise
@@ -37,6 +38,7 @@ class World:
             "OPENAI_BASE_URL": self.openai.base_url,
             "ANTHROPIC_BASE_URL": self.anthropic.base_url,
             "CHATGPT_BASE_URL": self.openai.chatgpt_base_url,
+            "CHATGPT_ISSUER_URL": self.openai.issuer_url,
         }
         lines = [f"{name}={value}\n" for name, value in {**urls, **values}.items()]
         self.home.env.write_text("".join(lines), encoding="utf-8")
@@ -51,6 +53,10 @@ class World:
 
         change_groups(self.home.registered_groups, change)
 
+    def sign_in_host_to_chatgpt(self, auth: dict[str, Any]) -> None:
+        """Give the host a ChatGPT login, as `nanoclaw auth login codex --import` does."""
+        adopt_login(self.home, json.dumps(auth).encode())
+
     def sign_in_to_chatgpt(self, folder: str, auth: dict[str, Any]) -> Path:
         """Put a ChatGPT login into a group, as a person would. Answers the file."""
         path = self.home.data / "codex" / folder / ".codex" / "auth.json"
@@ -60,9 +66,9 @@ class World:
         return path
 
     @asynccontextmanager
-    async def hosting(self) -> AsyncGenerator[Client]:
+    async def hosting(self, clock: Clock | None = None) -> AsyncGenerator[Client]:
         """A host on this home, for as long as the context lasts, and a client that talks to it."""
-        host = Host(self.home, load_settings(self.home))
+        host = Host(self.home, load_settings(self.home), clock)
         async with anyio.create_task_group() as group:
             await group.start(host.run, name="host")
             async with Client(self.home) as client:
@@ -103,7 +109,8 @@ def make_world(
             anthropic=stack.enter_context(ScriptedAnthropic(anthropic)),
         )
         world.home.root.mkdir(parents=True, exist_ok=True)
-        world.home.settings.write_text(f'{settings}\n[sandbox]\nengine = "{engine}"\n', encoding="utf-8")
+        tables = f'[page]\nport = 0\n[sandbox]\nengine = "{engine}"\n'
+        world.home.settings.write_text(f"{settings}\n{tables}", encoding="utf-8")
         initialise(world.home)
         world.secrets()
         stack.callback(shutil.rmtree, world.home.sockets, ignore_errors=True)  # beside the home if that lies too deep

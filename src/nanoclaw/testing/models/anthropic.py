@@ -35,10 +35,12 @@ _REFUSALS: Final[Mapping[FaultKind, tuple[int, str, str]]] = {
     "context_too_long": (400, "invalid_request_error", "prompt is too long: 250000 tokens > 200000 maximum"),
 }
 """Status, type and message."""
+SUBSCRIPTION_TOKEN: Final = f"sk-ant-oat01-{'synthetic' * 10}"
+"""What everybody is given who signs in for a token."""
 
 
 class ScriptedAnthropic(ScriptedServer):
-    """The model behind Claude Code, with an API key or with a token."""
+    """The model behind Claude Code, with an API key or with a token, which it gives `claude setup-token`."""
 
     @property
     def base_url(self) -> str:
@@ -50,6 +52,8 @@ class ScriptedAnthropic(ScriptedServer):
             return self._respond(request)
         if request.path.endswith("/v1/messages/count_tokens"):
             return Whole(200, {"input_tokens": USAGE.input_tokens})
+        if request.path.endswith("/v1/oauth/token"):
+            return Whole(200, _long_lived())
         if request.path.endswith("/api/hello"):
             return Whole(200, {})
         return _refusal(404, "not_found_error", f"There is no {request.path} here.")
@@ -59,6 +63,16 @@ class ScriptedAnthropic(ScriptedServer):
             return _refusal(400, "invalid_request_error", "The body is no JSON object.")
         conversation = read_conversation(request.body, request.headers)
         return render(self._next_step(conversation), conversation, streaming=bool(request.body.get("stream")))
+
+
+def _long_lived() -> dict[str, Any]:
+    return {
+        "access_token": SUBSCRIPTION_TOKEN,
+        "token_type": "Bearer",
+        "expires_in": int(timedelta(days=365).total_seconds()),
+        "scope": "user:inference",
+        "account": {"uuid": identity("account"), "email_address": "person@example.test"},
+    }
 
 
 def read_conversation(body: Mapping[str, Any], headers: Mapping[str, str]) -> Conversation:

@@ -4,10 +4,11 @@ import base64
 import json
 import threading
 import uuid
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
 
-from nanoclaw.testing.models.answers import Whole, refusal
+from nanoclaw.testing.models.answers import Stream, Whole, refusal
 from nanoclaw.testing.models.server import RecordedRequest
 
 ACCOUNT_ID: Final = "account-synthetic"
@@ -18,8 +19,12 @@ TokenRefusal = Literal["refresh_token_expired", "refresh_token_invalidated", "se
 """What the token endpoint can be told to answer: 401 with this code, or 500."""
 
 
+RenewalStep = Literal["asked", "answering"]
+"""A renewal has come in; it has been decided, and its answer is about to leave."""
+
+
 class SignIn:
-    """The token endpoint (`POST …/oauth/token`) and the device sign-in (`POST …/deviceauth/usercode`, `…/token`).
+    """The token endpoint (`POST …/oauth/token`), `…/oauth/revoke`, and the device sign-in (`…/deviceauth/…`).
 
     A refresh token works once and is replaced; the first that is not known starts a family of its own. One that comes
     back is refused with `refresh_token_reused`, and from then on its whole family with `refresh_token_invalidated`.
@@ -35,29 +40,60 @@ class SignIn:
         """Of the access tokens that are issued."""
         self.pending_polls = 1
         """How often a device sign-in still answers that the person has not confirmed it."""
+        self.code_is_over = False
+        """Whether a device sign-in answers that its code does not work any more."""
+        self.watch: Callable[[RenewalStep], None] | None = None
+        """Told, on the server's thread, how far a renewal is; it may end whoever asked."""
+        self.lose_answers = False
+        """Whether renewals take place and their answers are lost on the way."""
+        self.sent: list[str] = []
+        """Every refresh token that came to be renewed, oldest first."""
+        self.reused: list[str] = []
+        """Those among them that had been used up: nobody should ever send one."""
         self._guard = threading.Lock()
         self._families: dict[str, str] = {}  # every refresh token ever seen: the first of its family
         self._spent: set[str] = set()
         self._revoked: set[str] = set()
 
-    def answer(self, request: RecordedRequest) -> Whole | None:
+    def answer(self, request: RecordedRequest) -> Whole | Stream | None:
         """The answer to a request, or None when it has nothing to do with signing in."""
         if request.path.endswith("/deviceauth/usercode"):
             return Whole(200, {"device_auth_id": "device-1", "user_code": "ABCD-1234", "interval": "1"})
         if request.path.endswith("/deviceauth/token"):
             return self._poll()
+        form = request.body or {}
+        if request.path.endswith("/oauth/revoke"):
+            return self._revoke(str(form["token"]))
         if not request.path.endswith("/oauth/token"):
             return None
-        form = request.body or {}
+        if "refresh_token" in form:
+            return self._renew(str(form["refresh_token"]))
         with self._guard:
-            return self._refresh(form["refresh_token"]) if "refresh_token" in form else self._grant(_new_token(), None)
+            return self._grant(_new_token(), None)
+
+    def _renew(self, token: str) -> Whole | Stream:
+        if self.watch:
+            self.watch("asked")
+        with self._guard:
+            self.sent.append(token)
+            answer = self._refresh(token)
+        if self.watch:
+            self.watch("answering")
+        return Stream((), ending="dropped") if self.lose_answers else answer
 
     def _poll(self) -> Whole:
+        if self.code_is_over:
+            return refusal(400, "The code has expired.", code="expired_token")
         with self._guard:
             self.pending_polls -= 1
             if self.pending_polls >= 0:
                 return refusal(403, "Not confirmed yet.", code="deviceauth_authorization_pending")
         return Whole(200, {"authorization_code": "code-1", "code_challenge": "challenge", "code_verifier": "verifier"})
+
+    def _revoke(self, token: str) -> Whole:
+        with self._guard:
+            self._revoked.add(self._families.setdefault(token, token))
+        return Whole(200, {})
 
     def _refresh(self, token: str) -> Whole:
         if self.refuse_with == "server_error":
@@ -66,6 +102,7 @@ class SignIn:
             return refusal(401, "The refresh token is refused.", code=self.refuse_with)
         family = self._families.setdefault(token, token)
         if token in self._spent:
+            self.reused.append(token)
             self._revoked.add(family)
             return refusal(401, "The refresh token has already been used.", code="refresh_token_reused")
         if family in self._revoked or not token:
