@@ -13,6 +13,9 @@ from nanoclaw.wire import GATEWAY_DIRECTORY, GATEWAY_SOCKET, RELAY_PORT
 
 _CHUNK: Final = 1 << 16
 _BACKLOG: Final = 128
+_MOST: Final = 400
+"""Connections at once; more wait. It is more than the gateway takes, which says so, and not so many that there is no
+descriptor left: then the listener would be ready for ever and nothing could be accepted."""
 _GATEWAY_PATIENCE: Final = 5.0
 """Seconds for the host to accept; it does so at once unless it is stuck, and until then every connection waits."""
 
@@ -39,6 +42,7 @@ class Relay:
         self._listener.setblocking(False)
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._listener, selectors.EVENT_READ)
+        self._open = 0
 
     @property
     def port(self) -> int:
@@ -73,6 +77,9 @@ class Relay:
             client.close()
             gateway.close()
             return
+        self._open += 1
+        if self._open == _MOST:
+            self._selector.unregister(self._listener)
         near, far = _Side(client), _Side(gateway)
         near.other, far.other = far, near
         for side in (near, far):
@@ -132,3 +139,6 @@ class Relay:
                 self._selector.unregister(each.sock)
                 each.watched = 0
             each.sock.close()
+        self._open -= 1
+        if self._open == _MOST - 1:
+            self._selector.register(self._listener, selectors.EVENT_READ)

@@ -5,12 +5,12 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 
 import anyio
 import pytest
-from anyio.abc import SocketAttribute
+from anyio.abc import SocketAttribute, SocketStream
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from nanoclaw.gateway.decision import Refused
-from nanoclaw.gateway.network import Address, Network, is_allowed, is_own, is_public
+from nanoclaw.gateway.network import Address, Network, is_allowed, is_own, is_public, may_be_private
 
 pytestmark = pytest.mark.anyio
 
@@ -120,11 +120,45 @@ def test_a_wrapped_address_is_judged_as_what_it_wraps(address: IPv4Address, pref
     assert is_public(wrapped) == is_public(address)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "192.168.1.5",
+        "10.0.0.1",
+        "172.16.3.4",
+        "127.0.0.1",
+        "100.64.3.4",
+        "::1",
+        "fd12::1",
+        "::ffff:192.168.1.5",
+        "8.8.8.8",
+    ],
+)
+def test_a_host_named_as_private_may_have_a_private_address_or_a_public_one(text: str):
+    assert may_be_private(ip_address(text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("169.254.169.254", "169.254.1.1", "100.100.100.200", "168.63.129.16", "192.0.0.192"),
+        *("fd00:ec2::254", "fd20:ce::254", "fe80::1", "::ffff:169.254.169.254", "64:ff9b::a9fe:a9fe"),
+        *("0.0.0.0", "::", "224.0.0.1", "255.255.255.255", "ff02::1", "2002:a9fe:a9fe::"),
+    ],
+)
+def test_even_a_host_named_as_private_has_no_link_local_address_and_no_clouds_metadata(text: str):
+    assert not may_be_private(ip_address(text))
+
+
 def test_the_machines_own_address_is_not_allowed_however_it_looks():
     assert is_own(ip_address("127.0.0.1"))
     assert not is_own(ip_address("192.0.2.1"))
     assert not is_allowed(ip_address("8.8.8.8"), lambda address: True)
     assert is_allowed(ip_address("8.8.8.8"), lambda address: False)
+
+
+async def connect(network: Network, host: str, port: int, *, private: bool = False) -> SocketStream:
+    return await network.connect(host, port, anyio.CapacityLimiter(1), private=private)
 
 
 def resolving(*answers: list[str]):
@@ -142,15 +176,52 @@ def resolving(*answers: list[str]):
 )
 async def test_a_name_with_any_private_address_is_refused(answer: list[str]):
     with pytest.raises(Refused) as caught:
-        await Network(resolving(answer)).connect("rebind.example", 443)
+        await connect(Network(resolving(answer)), "rebind.example", 443)
     assert caught.value.refuse.status == 403
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1", "2130706433", "0x7f.1", "0177.0.0.1", "localhost", "::1"])
 async def test_loopback_is_refused_by_the_systems_resolver_however_it_is_written(host: str):
     with pytest.raises(Refused) as caught:
-        await Network().connect(host, 443)
+        await connect(Network(), host, 443)
     assert caught.value.refuse.status in (403, 502)
+
+
+async def test_a_refused_private_host_says_how_the_owner_can_open_it_and_a_metadata_address_does_not():
+    with pytest.raises(Refused) as caught:
+        await connect(Network(resolving(["192.168.1.5"])), "nas.home", 8080)
+    assert "nas.home:8080 in network.private of nanoclaw.toml" in caught.value.refuse.sentence
+    with pytest.raises(Refused) as caught:
+        await connect(Network(resolving(["169.254.169.254"])), "nas.home", 8080, private=True)
+    assert (caught.value.refuse.status, caught.value.refuse.reason) == (403, "address")
+    assert "never open" in caught.value.refuse.sentence
+
+
+async def test_lookups_that_hang_hold_up_their_own_group_alone():
+    hanging, go_on = anyio.Event(), anyio.Event()
+
+    async def resolve(host: str, port: int) -> list[str]:
+        if host == "slow.example":
+            hanging.set()
+            await go_on.wait()
+        return ["127.0.0.1"]
+
+    network = Network(resolve)
+    ours, theirs = anyio.CapacityLimiter(1), anyio.CapacityLimiter(1)
+    order: list[str] = []
+
+    async def ask(name: str, host: str, lookups: anyio.CapacityLimiter) -> None:
+        with pytest.raises(Refused):
+            await network.connect(host, 443, lookups, private=False)
+        order.append(name)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(ask, "slow", "slow.example", ours)
+        await hanging.wait()
+        tasks.start_soon(ask, "behind it", "fast.example", ours)
+        await ask("another group's", "fast.example", theirs)
+        go_on.set()
+    assert order == ["another group's", "slow", "behind it"]
 
 
 async def test_only_the_address_that_was_checked_is_connected_to():
@@ -160,17 +231,17 @@ async def test_only_the_address_that_was_checked_is_connected_to():
     async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
         port = listener.extra(SocketAttribute.local_port)
         network = Network(resolving(["127.0.0.1"], ["127.0.0.2"]), judge)
-        async with await network.connect("rebind.example", port) as stream:
+        async with await connect(network, "rebind.example", port) as stream:
             assert stream.extra(SocketAttribute.remote_address) == ("127.0.0.1", port)
         with pytest.raises(Refused):
-            await network.connect("rebind.example", port)
+            await connect(network, "rebind.example", port)
 
 
 async def test_the_next_address_is_tried_when_one_is_dead():
     async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
         port = listener.extra(SocketAttribute.local_port)
         network = Network(resolving(["127.0.0.2", "127.0.0.1"]), lambda address: True)
-        async with await network.connect("two.example", port) as stream:
+        async with await connect(network, "two.example", port) as stream:
             assert stream.extra(SocketAttribute.remote_address) == ("127.0.0.1", port)
 
 
@@ -179,6 +250,6 @@ async def test_a_name_that_does_not_resolve_is_said():
         raise OSError("no such name")
 
     with pytest.raises(Refused) as caught:
-        await Network(resolve).connect("nowhere.example", 443)
+        await connect(Network(resolve), "nowhere.example", 443)
     assert caught.value.refuse.status == 502
     assert "nowhere.example" in caught.value.refuse.sentence

@@ -1,7 +1,6 @@
 """One connection from a sandbox: requests, one after the other."""
 
 import json
-from collections.abc import Callable
 
 import anyio
 import anyio.lowlevel
@@ -9,13 +8,15 @@ import h11
 import structlog
 from anyio.abc import ByteStream
 
+from nanoclaw.gateway.account import Account
 from nanoclaw.gateway.bounds import Bounds
-from nanoclaw.gateway.decision import Forward, Refuse, Refused, Route, Tunnel, decide
+from nanoclaw.gateway.decision import Forward, Refuse, Refused, Tunnel, decide
 from nanoclaw.gateway.exchange import Aborted, Exchange, Record, too_large
 from nanoclaw.gateway.peer import Peer
 from nanoclaw.gateway.pool import Pool
 from nanoclaw.gateway.tunnel import splice
-from nanoclaw.model import Folder
+from nanoclaw.gateway.usage import UsageReader
+from nanoclaw.model import NetworkDecision
 
 log = structlog.stdlib.get_logger()
 
@@ -23,17 +24,14 @@ log = structlog.stdlib.get_logger()
 class Conversation:
     """Answers the requests of one connection until either side ends it."""
 
-    def __init__(
-        self, stream: ByteStream, *, group: Folder, route: Callable[[], Route], pool: Pool, bounds: Bounds
-    ) -> None:
+    def __init__(self, stream: ByteStream, account: Account, pool: Pool, bounds: Bounds) -> None:
         self._client = Peer(stream, h11.SERVER, bounds.head_bytes)
-        self._group = group
-        self._route = route
+        self._account = account
         self._pool = pool
         self._bounds = bounds
 
     async def hold(self) -> None:
-        """Serve the connection to its end; each request is judged by the route of its moment."""
+        """Serve the connection to its end; each request is judged by the route and the policy of its moment."""
         async with self._client:
             while (head := await self._next_head()) is not None:
                 if not await self._answer(head):
@@ -46,7 +44,10 @@ class Conversation:
 
     async def _next_head(self) -> h11.Request | None:
         try:
-            with anyio.fail_after(self._bounds.idle_seconds):
+            with anyio.fail_after(self._bounds.idle_seconds) as patience:
+                if not self._client.http.trailing_data[0]:
+                    await self._client.receive()
+                patience.deadline = min(patience.deadline, anyio.current_time() + self._bounds.head_seconds)
                 event = await self._client.next_event()
         except TimeoutError:
             return None
@@ -57,41 +58,57 @@ class Conversation:
 
     async def _answer(self, head: h11.Request) -> bool:
         """Whether the connection can take another request."""
-        record, started = Record(), anyio.current_time()
+        record, reader, started = Record(), UsageReader(), anyio.current_time()
         try:
-            await self._carry_out(head, record)
+            await self._carry_out(head, record, reader)
         except Refused as refused:
-            record.status = refused.refuse.status
-            await self._refuse(refused.refuse, with_body=head.method != b"HEAD")
+            refuse = refused.refuse
+            record.status = refuse.status
+            record.verdict = "failed" if refuse.reason == "unreachable" else "refused"
+            if record.reason != "provider" or refuse.reason == "rate":
+                record.reason = refuse.reason
+            await self._refuse(refuse, with_body=head.method != b"HEAD")
         except Aborted as aborted:
             record.cut = str(aborted)
             return False
         finally:
-            self._log(record, anyio.current_time() - started)
+            self._note(record, reader, anyio.current_time() - started)
         return await self._is_ready_again()
 
-    async def _carry_out(self, head: h11.Request, record: Record) -> None:
-        match decide(head, self._route()):
-            case Refuse() as refuse:
-                record.to = refuse.to
-                raise Refused(refuse.status, refuse.sentence)
-            case Tunnel() as tunnel:
-                await self._tunnel(tunnel, record)
-            case Forward() as forward:
-                await self._forward(forward, record)
+    async def _carry_out(self, head: h11.Request, record: Record, reader: UsageReader) -> None:
+        route = self._account.route
+        assert route is not None, "a socket that listens leads somewhere"
+        decision = decide(head, route, self._account.policy)
+        record.host, record.port = decision.host, decision.port
+        if isinstance(decision, Refuse):
+            record.to = decision.host
+            await self._account.admit(None)
+            raise Refused(decision.status, decision.sentence, decision.reason)
+        record.to = decision.to if isinstance(decision, Forward) else decision.host
+        record.reason = decision.reach
+        await self._account.admit(decision)
+        if isinstance(decision, Forward) and decision.reach == "provider":
+            await self._forward(decision, record, reader)
+            return
+        record.account = self._account
+        with self._account.passage(decision.host, decision.port) as passage:
+            if isinstance(decision, Tunnel):
+                await self._tunnel(decision, record)
+            else:
+                await self._forward(decision, record, None)
+        if passage.cancelled_caught:
+            raise Aborted("policy")
 
-    async def _forward(self, forward: Forward, record: Record) -> None:
-        record.to = forward.to
+    async def _forward(self, forward: Forward, record: Record, reader: UsageReader | None) -> None:
         if (forward.body_bytes or 0) > self._bounds.body_bytes:
             raise too_large(self._bounds)
-        async with self._pool.connection(forward) as server:
+        async with self._pool.connection(forward, self._account.lookups) as server:
             if self._client.http.they_are_waiting_for_100_continue:
                 await self._send(h11.InformationalResponse(status_code=100, headers=[]))
-            await Exchange(self._client, server, record, self._bounds).carry_out(forward.head)
+            await Exchange(self._client, server, record, self._bounds, reader).carry_out(forward.head)
 
     async def _tunnel(self, tunnel: Tunnel, record: Record) -> None:
-        record.to = tunnel.host
-        async with await self._pool.connect_public(tunnel.host, tunnel.port) as server:
+        async with await self._pool.connect(tunnel, self._account.lookups) as server:
             record.status = 200
             await self._send(h11.Response(status_code=200, headers=[], reason=b"Connection established"))
             early, _ = self._client.http.trailing_data
@@ -132,16 +149,34 @@ class Conversation:
             return True
         return False
 
-    def _log(self, record: Record, seconds: float) -> None:
+    def _note(self, record: Record, reader: UsageReader, seconds: float) -> None:
         """No path, no query, no header: only who asked whom, and what came of it."""
-        write = log.debug if record.status < 400 and not record.cut else log.info
+        if record.cut in ("policy", "volume"):
+            record.verdict, record.reason = "refused", record.cut
+        ms = round(seconds * 1000)
+        self._account.note(
+            NetworkDecision(
+                at=self._account.now(),
+                folder=self._account.folder,
+                host=record.host,
+                port=record.port,
+                verdict=record.verdict,
+                reason=record.reason,
+                uploaded=record.uploaded,
+                downloaded=record.downloaded,
+                ms=ms,
+                usage=reader.usage(),
+            )
+        )
+        broken = record.reason == "provider" and record.verdict == "failed"
+        write = log.info if broken else log.debug  # the rest can be had by the thousand, and is in the network log
         write(
             "gateway.request",
-            group=self._group,
+            group=self._account.folder,
             to=record.to,
             status=record.status,
-            ms=round(seconds * 1000),
-            received=record.received,
-            sent=record.sent,
+            ms=ms,
+            uploaded=record.uploaded,
+            downloaded=record.downloaded,
             **({"cut": record.cut} if record.cut else {}),
         )

@@ -1,22 +1,24 @@
-"""What becomes of a request: pure. A group's network policy will be one more argument of `decide`."""
+"""What becomes of a request: pure."""
 
-import ipaddress
 import re
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Literal
 from urllib.parse import unquote, urlsplit
 
 import h11
 
+from nanoclaw.gateway.policy import Policy, Reach
+from nanoclaw.hosts import split_authority
+from nanoclaw.model import NetworkReason
 from nanoclaw.providers import PROVIDERS, ProviderName
 from nanoclaw.wire import RELAY_PORT
 
 Headers = list[tuple[bytes, bytes]]
 
 PORTS: Final = {"http": 80, "https": 443}
-"""The ports that are open outside, by scheme."""
+"""The usual ports, by scheme."""
 
 _CHATGPT_API: Final = "chatgpt"
 _HOP_BY_HOP: Final = frozenset(
@@ -24,12 +26,11 @@ _HOP_BY_HOP: Final = frozenset(
     b" upgrade".split()
 )
 _WRITTEN_ANEW: Final = frozenset((b"host", b"content-length", b"expect"))
+_READABLE: Final = {"accept-encoding": "identity"}  # what a provider answers is read for what it cost
 _CREDENTIALS: Final = frozenset((b"authorization", b"x-api-key", b"chatgpt-account-id"))
 _OWN_ADDRESS: Final = re.compile(rf"\Ahttp://(127\.0\.0\.1|localhost):{RELAY_PORT}(?=/)", re.IGNORECASE)
-_HOST_NAME: Final = re.compile(r"(?!-)[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?")
 _METHODS: Final = frozenset(b"DELETE GET HEAD OPTIONS PATCH POST PUT".split())
 """What may be asked of a provider; TRACE would send the credential back."""
-_PORT: Final = re.compile(r"[0-9]{1,5}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, repr=False)
@@ -57,8 +58,8 @@ class Forward:
     tls: bool
     host: str
     port: int
-    public: bool
-    """Whether the host must have a public address."""
+    reach: Reach | Literal["provider"]
+    """Why it may be reached."""
     head: h11.Request = field(repr=False)
 
     @property
@@ -70,10 +71,12 @@ class Forward:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tunnel:
-    """Connect to `host`, which must have a public address, and pass bytes both ways."""
+    """Connect to `host` and pass bytes both ways."""
 
     host: str
     port: int
+    reach: Reach
+    """Why it may be reached."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +85,10 @@ class Refuse:
 
     status: int
     sentence: str
-    to: str = ""
-    """For the log: the host that was asked for, if it is one."""
+    reason: NetworkReason = "request"
+    host: str = ""
+    """The host that was asked for, if it is one."""
+    port: int = 0
 
 
 Decision = Forward | Tunnel | Refuse
@@ -92,31 +97,32 @@ Decision = Forward | Tunnel | Refuse
 class Refused(Exception):
     """A refusal that is found only while a request is carried out."""
 
-    def __init__(self, status: int, sentence: str) -> None:
+    def __init__(self, status: int, sentence: str, reason: NetworkReason = "request") -> None:
         super().__init__(sentence)
-        self.refuse = Refuse(status, sentence)
+        self.refuse = Refuse(status, sentence, reason)
 
 
-def decide(head: h11.Request, route: Route) -> Decision:
+def decide(head: h11.Request, route: Route, policy: Policy) -> Decision:
     """What becomes of a request from a group's sandbox.
 
     Args:
         head: what the sandbox asks for; hostile.
-        route: what its group may reach.
+        route: the way to its group's provider.
+        policy: what its group may reach besides.
     """
     target = _OWN_ADDRESS.sub("", head.target.decode("ascii"))
     headers = {name: value.lower() for name, value in head.headers}
     if b"content-length" in headers and b"transfer-encoding" in headers:
         return Refuse(400, "the request states its length twice; send Content-Length or Transfer-Encoding, not both")
     if head.method == b"CONNECT":
-        return _tunnel(target, headers)
+        return _tunnel(target, headers, policy)
     if headers.get(b"upgrade") == b"websocket":
         return Refuse(426, "web sockets cannot pass here; use plain HTTP requests, or CONNECT")
     if "#" in target:
         return Refuse(400, "the address contains a fragment; leave away what begins with #")
     if target.startswith("/"):
         return _to_provider(head, target, route)
-    return _to_public(head, target)
+    return _to_host(head, target, policy)
 
 
 def passed_back(response: h11.Response) -> Headers:
@@ -127,14 +133,15 @@ def passed_back(response: h11.Response) -> Headers:
     return [(name, value) for name, value in response.headers if name not in drop]
 
 
-def _tunnel(target: str, headers: Mapping[bytes, bytes]) -> Tunnel | Refuse:
+def _tunnel(target: str, headers: Mapping[bytes, bytes], policy: Policy) -> Tunnel | Refuse:
     if b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0":
         return Refuse(400, "CONNECT takes no body; send the bytes after the answer")
-    address = _authority(target, default_port=None)
+    address = split_authority(target)
     if address is None:
         return Refuse(400, "CONNECT needs host:port, for example example.com:443")
     host, port = address
-    return _refused_port(host, port) or Tunnel(host=host, port=port)
+    reach = policy.reach(host, port)
+    return Tunnel(host=host, port=port, reach=reach) if reach else _off_limits(policy, host, port)
 
 
 def _to_provider(head: h11.Request, target: str, route: Route) -> Forward | Refuse:
@@ -158,51 +165,35 @@ def _to_provider(head: h11.Request, target: str, route: Route) -> Forward | Refu
         tls=base.scheme == "https",
         host=base.hostname or "",
         port=base.port or PORTS[base.scheme],
-        public=False,
-        head=_rewritten(head, path + mark + query, host=base.netloc, drop=drop, add=route.headers),
+        reach="provider",
+        head=_rewritten(head, path + mark + query, host=base.netloc, drop=drop, add={**route.headers, **_READABLE}),
     )
 
 
-def _to_public(head: h11.Request, target: str) -> Forward | Refuse:
+def _to_host(head: h11.Request, target: str, policy: Policy) -> Forward | Refuse:
     if not target.lower().startswith("http://"):
         return Refuse(400, "the gateway takes /<api>/... for a provider, http://... for a page, and CONNECT for https")
     authority = re.split("[/?]", target[len("http://") :], maxsplit=1)[0]
-    address = _authority(authority, default_port=PORTS["http"])
+    address = split_authority(authority, PORTS["http"])
     if address is None:
         return Refuse(400, "the address names no host that can be")
     host, port = address
+    reach = policy.reach(host, port)
+    if reach is None:
+        return _off_limits(policy, host, port)
     path = target[len("http://") + len(authority) :]
-    return _refused_port(host, port) or Forward(
+    return Forward(
         to=host,
         tls=False,
         host=host,
         port=port,
-        public=True,
+        reach=reach,
         head=_rewritten(head, path if path.startswith("/") else f"/{path}", host=authority, drop=frozenset(), add={}),
     )
 
 
-def _refused_port(host: str, port: int) -> Refuse | None:
-    if port in PORTS.values():
-        return None
-    return Refuse(403, f"port {port} of {host} is not open from here; only 443 and 80 are", to=host)
-
-
-def _authority(text: str, *, default_port: int | None) -> tuple[str, int] | None:
-    """`host[:port]` as (host in lower case, port); None if it is none. Names, IPv4, and IPv6 in brackets."""
-    host, colon, digits = text.lower().rpartition(":")
-    if not colon or digits.endswith("]"):
-        host, digits = text.lower(), str(default_port or "")
-    if not _PORT.fullmatch(digits) or not 0 < int(digits) < 1 << 16:
-        return None
-    if host.startswith("[") and host.endswith("]") and "%" not in host:
-        try:
-            return str(ipaddress.IPv6Address(host[1:-1])), int(digits)
-        except ValueError:
-            return None
-    if len(host) > 253 or not _HOST_NAME.fullmatch(host):
-        return None
-    return host.rstrip("."), int(digits)
+def _off_limits(policy: Policy, host: str, port: int) -> Refuse:
+    return Refuse(403, policy.refusal(host, port), "policy", host, port)
 
 
 def _rewritten(

@@ -12,7 +12,7 @@ import h11
 from anyio.abc import ByteStream, SocketAttribute, SocketStream
 
 from nanoclaw.gateway.bounds import Bounds
-from nanoclaw.gateway.decision import Forward, Refused
+from nanoclaw.gateway.decision import Forward, Refused, Tunnel
 from nanoclaw.gateway.network import Network
 from nanoclaw.gateway.peer import Peer
 
@@ -36,30 +36,34 @@ class Pool:
         await self.prune(0.0)
 
     @asynccontextmanager
-    async def connection(self, forward: Forward) -> AsyncGenerator[Peer]:
+    async def connection(self, forward: Forward, lookups: anyio.CapacityLimiter) -> AsyncGenerator[Peer]:
         """A connection for one request.
+
+        Args:
+            forward: what it is for.
+            lookups: how many names its group may have looked up at once.
 
         Raises:
             Refused: on entering, when there is none to be had.
         """
         server = (forward.tls, forward.host, forward.port)
-        peer = None if forward.public else await self._take(server)
+        to_provider = forward.reach == "provider"
+        peer = await self._take(server) if to_provider else None
         if peer is None:
-            stream = await (
-                self.connect_public(forward.host, forward.port) if forward.public else self._connect_provider(forward)
-            )
+            stream = await (self._connect_provider(forward) if to_provider else self.connect(forward, lookups))
             peer = Peer(stream, h11.CLIENT, self._bounds.head_bytes)
         try:
             yield peer
         finally:
-            if forward.public or not self._keep(server, peer):
+            if not to_provider or not self._keep(server, peer):
                 await anyio.aclose_forcefully(peer.stream)
 
-    async def connect_public(self, host: str, port: int) -> SocketStream:
-        """Connect to a host on the public network; raises `Refused`."""
+    async def connect(self, to: Forward | Tunnel, lookups: anyio.CapacityLimiter) -> SocketStream:
+        """Connect to a host that is not the provider; raises `Refused`."""
+        host, port = to.host, to.port
         try:
             with anyio.fail_after(self._bounds.connect_seconds):
-                return await self._network.connect(host, port)
+                return await self._network.connect(host, port, lookups, private=to.reach == "private")
         except TimeoutError as error:
             raise _no_answer(host, port) from error
 
@@ -85,15 +89,13 @@ class Pool:
         except TimeoutError as error:
             raise _no_answer(host, port) from error
         except ssl.SSLCertVerificationError as error:
-            raise Refused(502, f"the certificate of {host} is not trusted: {error.verify_message}") from error
+            raise _failed(f"the certificate of {host} is not trusted: {error.verify_message}") from error
         except (ssl.SSLError, anyio.EndOfStream, anyio.BrokenResourceError) as error:
-            raise Refused(502, f"{host}:{port} does not speak TLS; check the base URL") from error
+            raise _failed(f"{host}:{port} does not speak TLS; check the base URL") from error
         except (socket.gaierror, UnicodeError) as error:
-            raise Refused(502, f"the name {host} does not resolve; check this machine's network") from error
+            raise _failed(f"the name {host} does not resolve; check this machine's network") from error
         except OSError as error:
-            raise Refused(
-                502, f"{host}:{port} cannot be reached; check this machine's network, and the base URL"
-            ) from error
+            raise _failed(f"{host}:{port} cannot be reached; check this machine's network, and the base URL") from error
 
     async def _take(self, server: _Server) -> Peer | None:
         kept = self._kept.get(server, [])
@@ -123,4 +125,8 @@ def _is_readable(stream: ByteStream) -> bool:
 
 
 def _no_answer(host: str, port: int) -> Refused:
-    return Refused(502, f"{host}:{port} does not answer; check this machine's network")
+    return _failed(f"{host}:{port} does not answer; check this machine's network")
+
+
+def _failed(sentence: str) -> Refused:
+    return Refused(502, sentence, "unreachable")

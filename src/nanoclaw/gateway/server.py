@@ -2,7 +2,8 @@
 
 import socket
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from datetime import date
 from pathlib import Path
 from typing import Final
 
@@ -10,14 +11,18 @@ import anyio
 import structlog
 from anyio.abc import TaskGroup, TaskStatus
 
+from nanoclaw.clock import Clock, SystemClock
+from nanoclaw.config import NetworkSettings
 from nanoclaw.gateway import unix
+from nanoclaw.gateway.account import Account, Allowance, Note, Quota
 from nanoclaw.gateway.bounds import Bounds
 from nanoclaw.gateway.conversation import Conversation
 from nanoclaw.gateway.decision import Refuse, Route
 from nanoclaw.gateway.network import Network
+from nanoclaw.gateway.policy import Policy, nothing
 from nanoclaw.gateway.pool import Pool
 from nanoclaw.gateway.unix import UnixStream
-from nanoclaw.model import Folder
+from nanoclaw.model import Folder, NetworkCounts, NetworkDecision
 from nanoclaw.wire import GATEWAY_SOCKET
 
 _ACCEPT_PAUSE_SECONDS: Final = 0.5  # when the system has no file descriptor left: some will be free by then
@@ -30,29 +35,60 @@ class Gateway:
     """Listens on one unix socket for each group that is open, for as long as `run` runs."""
 
     def __init__(
-        self, sockets: Callable[[Folder], Path], *, bounds: Bounds | None = None, network: Network | None = None
+        self,
+        sockets: Callable[[Folder], Path],
+        *,
+        clock: Clock | None = None,
+        quota: Quota | None = None,
+        note: Note | None = None,
+        bounds: Bounds | None = None,
+        network: Network | None = None,
     ) -> None:
         """Nothing listens before `run`.
 
         Args:
             sockets: the directory of a group's socket.
+            clock: for what is noted, and for the days that are counted; if not the machine's.
+            quota: what each group may do, if not the usual.
+            note: told of every decision; must not block.
             bounds: limits, if not the usual ones.
-            network: the way to public hosts, if not the system's.
+            network: the way to hosts, if not the system's.
         """
         self._sockets = sockets
+        self._clock = clock or SystemClock()
+        self._quota = quota or Quota.of(NetworkSettings())
+        self._note = note or _nobody
         self._bounds = bounds or Bounds()
         self._pool = Pool(network or Network(), self._bounds)
+        self._accounts: dict[Folder, Account] = {}
         self._doors: dict[Folder, _Door] = {}
         self._changing = anyio.Lock()
         self._tasks: TaskGroup | None = None
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled; then every socket and connection is closed. `open` works once this has started."""
+        unix.make_room()
         async with self._pool, anyio.create_task_group() as self._tasks:
             task_status.started()
             while True:
                 await anyio.sleep(self._bounds.keep_seconds)
                 await self._pool.prune(self._bounds.keep_seconds)
+
+    def resume(self, day: date, counts: Mapping[Folder, NetworkCounts]) -> None:
+        """Go on counting where an earlier host has stopped that day."""
+        for folder, each in counts.items():
+            self._account(folder).resume(day, each)
+
+    def follow(self, policies: Mapping[Folder, Policy]) -> None:
+        """These policies are in force from the next request on, and what they do not allow any more is closed. A group
+        without one may reach its provider only."""
+        for folder in {*self._accounts, *policies}:
+            self._account(folder).follow(policies.get(folder) or nothing(folder))
+
+    def counts(self, folder: Folder) -> NetworkCounts:
+        """What a group has done today, open connections left out."""
+        account = self._accounts.get(folder)
+        return account.counts() if account else NetworkCounts()
 
     async def open(self, folder: Folder, route: Route) -> None:
         """Let a group reach `route` from its next request on; its socket listens when this returns.
@@ -62,11 +98,12 @@ class Gateway:
         """
         assert self._tasks is not None, "the gateway is not running"
         async with self._changing:
-            if door := self._doors.get(folder):
-                door.route = route
+            account = self._account(folder)
+            account.route = route
+            if folder in self._doors:
                 return
             path = self._sockets(folder) / GATEWAY_SOCKET
-            door = _Door(folder, route, self._pool, self._bounds)
+            door = _Door(account, self._pool, self._bounds)
             self._tasks.start_soon(door.serve, unix.listen(path), path)
             self._doors[folder] = door
 
@@ -76,13 +113,20 @@ class Gateway:
             if door := self._doors.pop(folder, None):
                 await door.close()
 
+    def _account(self, folder: Folder) -> Account:
+        """What is known of a group; of one that is new, that it may reach nothing."""
+        if folder not in self._accounts:
+            self._accounts[folder] = Account(
+                nothing(folder), quota=self._quota, bounds=self._bounds, clock=self._clock, note=self._note
+            )
+        return self._accounts[folder]
+
 
 class _Door:
     """One group's socket."""
 
-    def __init__(self, folder: Folder, route: Route, pool: Pool, bounds: Bounds) -> None:
-        self.route = route
-        self._folder = folder
+    def __init__(self, account: Account, pool: Pool, bounds: Bounds) -> None:
+        self._account = account
         self._pool = pool
         self._bounds = bounds
         self._connections = 0
@@ -91,11 +135,14 @@ class _Door:
 
     async def serve(self, listener: socket.socket, path: Path) -> None:
         """Accept connections until closed."""
+        pace = Allowance(self._bounds.connections_per_second, 1.0)
         try:
             with listener, self._scope:
                 async with anyio.create_task_group() as tasks:
                     while True:
                         tasks.start_soon(self._welcome, await _next_connection(listener))
+                        if wait := pace.take():
+                            await anyio.sleep(wait)
         finally:
             _remove(path)
             self._closed.set()
@@ -107,9 +154,7 @@ class _Door:
             await self._closed.wait()
 
     async def _welcome(self, stream: UnixStream) -> None:
-        conversation = Conversation(
-            stream, group=self._folder, route=lambda: self.route, pool=self._pool, bounds=self._bounds
-        )
+        conversation = Conversation(stream, self._account, self._pool, self._bounds)
         self._connections += 1
         try:
             if self._connections > self._bounds.connections:
@@ -120,7 +165,7 @@ class _Door:
             at = traceback.extract_tb(error.__traceback__)[-1]
             log.error(  # noqa: TRY400 - a traceback's texts could quote a header
                 "gateway.bug",
-                group=self._folder,
+                group=self._account.folder,
                 error=type(error).__name__,
                 at=f"{Path(at.filename).name}:{at.lineno}",
             )
@@ -135,6 +180,10 @@ async def _next_connection(listener: socket.socket) -> UnixStream:
         except OSError as error:
             log.warning("gateway.accept", error=error.strerror)
             await anyio.sleep(_ACCEPT_PAUSE_SECONDS)
+
+
+def _nobody(_decision: NetworkDecision) -> None:
+    """Listens."""
 
 
 def _remove(path: Path) -> None:

@@ -16,17 +16,19 @@ async def splice(near: ByteStream, far: ByteStream, early: bytes, record: Record
         near: the sandbox's end.
         far: the server's.
         early: what the sandbox has sent already.
-        record: counts the bytes.
+        record: counts the bytes; when no more may pass, they do not.
         idle_seconds: how long both may be silent.
     """
 
-    async def copy(source: ByteStream, sink: ByteStream, data: bytes, count: Callable[[int], None]) -> None:
+    async def copy(source: ByteStream, sink: ByteStream, data: bytes, count: Callable[[int], bool]) -> None:
         try:
             while True:
                 if data:
                     await sink.send(data)
                 data = await source.receive()
-                count(len(data))
+                if not count(len(data)):
+                    record.cut = "volume"
+                    quiet.cancel()
                 quiet.deadline = anyio.current_time() + idle_seconds
         except anyio.EndOfStream:
             with suppress(OSError):  # the other end may be gone altogether
@@ -34,13 +36,8 @@ async def splice(near: ByteStream, far: ByteStream, early: bytes, record: Record
         except anyio.BrokenResourceError:
             quiet.cancel()
 
-    def received(count: int) -> None:
-        record.received += count
-
-    def sent(count: int) -> None:
-        record.sent += count
-
+    record.upload(len(early))
     with anyio.move_on_after(idle_seconds) as quiet:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(copy, near, far, early, received)
-            tasks.start_soon(copy, far, near, b"", sent)
+            tasks.start_soon(copy, near, far, early, record.upload)
+            tasks.start_soon(copy, far, near, b"", record.download)

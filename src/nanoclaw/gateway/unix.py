@@ -5,6 +5,7 @@ comes (4.16; its TCP streams do not), and here that is how every request ends. T
 """
 
 import os
+import resource
 import socket
 from pathlib import Path
 from typing import Final
@@ -17,6 +18,7 @@ from nanoclaw.errors import SandboxError
 from nanoclaw.wire import AGENT_UID
 
 _BACKLOG: Final = 128
+_OPEN_FILES: Final = 8192  # 64 connections of 60 groups, two files each
 
 
 class UnixStream(ByteStream):
@@ -92,6 +94,7 @@ def listen(path: Path) -> socket.socket:
 
 async def accept(listener: socket.socket) -> UnixStream:
     """The next connection. Raises `OSError` when the system has no room for it."""
+    await anyio.lowlevel.checkpoint()  # a flood must not keep everybody else waiting
     while True:
         try:
             connected, _ = listener.accept()
@@ -99,6 +102,15 @@ async def accept(listener: socket.socket) -> UnixStream:
             await anyio.wait_readable(listener)
         else:
             return UnixStream(connected)
+
+
+def make_room() -> None:
+    """Let this process have as many open files as the gateways of many groups need, where the system permits it: the
+    usual limit of 1,024 is a small one for a service, and is there for programs that use `select`."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(_OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _prepare(directory: Path) -> None:
