@@ -1,4 +1,5 @@
-"""The runner's beginning and end: one `ContainerInput` in, events out, exactly one of them the last.
+"""The runner's beginning and end: a proof, if the host asks for one, then one `ContainerInput` in and events out,
+exactly one of them the last.
 
 The main thread drives the provider. The watch ends the run from outside: when the host closes stdin (because it wants
 to, or because it died), on SIGTERM, and when the time is up.
@@ -12,13 +13,14 @@ import signal
 import sys
 import threading
 import time
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 from nanoclaw.providers import PROVIDERS
 from nanoclaw.wire import GROUP_DIRECTORY, PROTOCOL, ContainerInput, Done, Failed
 from nanoclaw_runner.cli import kill_running
 from nanoclaw_runner.emitter import Emitter
 from nanoclaw_runner.events import failed
+from nanoclaw_runner.process_one import step_aside
 from nanoclaw_runner.relay import Relay
 
 _LAST_SECONDS: Final = 10
@@ -27,6 +29,7 @@ _LAST_SECONDS: Final = 10
 
 def main() -> NoReturn:
     """Serve one run and exit."""
+    step_aside()
     os.umask(0o022)
     emit = Emitter(_take_stdout())
     try:
@@ -43,13 +46,17 @@ def main() -> NoReturn:
 
 
 def _serve(emit: Emitter) -> Done | Failed:
-    line = sys.stdin.buffer.readline()
-    if not line.endswith(b"\n"):
-        sys.exit("the host went away before it said what to run")
-    request: ContainerInput = json.loads(line)
+    request = _read_line()
     if request["protocol"] != PROTOCOL:
         asked = request["protocol"]
         return failed("sandbox", f"the sandbox is of another version: it speaks protocol {PROTOCOL}, the host {asked}")
+    if request.get("type") == "prove":
+        emit(importlib.import_module("nanoclaw_runner.proof").prove(request))
+        request = _read_line()
+    return _run(request, emit)
+
+
+def _run(request: ContainerInput, emit: Emitter) -> Done | Failed:
     emit({"type": "started", "protocol": PROTOCOL})
     _watch(emit, request["timeoutSeconds"])
     Relay().start()
@@ -58,6 +65,13 @@ def _serve(emit: Emitter) -> Done | Failed:
     time.tzset()
     provider = importlib.import_module(PROVIDERS[request["provider"]].module)  # pyright: ignore[reportArgumentType]  # KeyError: internal
     return provider.run(request, emit)
+
+
+def _read_line() -> Any:  # noqa: ANN401  # whatever the host sends
+    line = sys.stdin.buffer.readline()
+    if not line.endswith(b"\n"):
+        sys.exit("the host went away before it said what to run")
+    return json.loads(line)
 
 
 def _log(error: Exception) -> None:

@@ -292,7 +292,7 @@ async def test_the_end_of_its_input_is_seen(sandbox: Sandbox, spec: SandboxSpec)
         assert [line async for line in lines] == [b"over"]
 
 
-@pytest.mark.parametrize(("command", "status"), [("exit 7", 7), ("kill -9 $$", 137)])
+@pytest.mark.parametrize(("command", "status"), [("exit 7", 7), ("sh -c 'kill -9 $$'", 137)])
 async def test_the_exit_status_is_the_commands(sandbox: Sandbox, spec: SandboxSpec, command: str, status: int) -> None:
     assert await output(sandbox, runs(spec, "sh", "-c", command)) == ([], status)
 

@@ -283,6 +283,35 @@ def test_nothing_overlaps_what_is_nanoclaws_own(home: Home, user: Path, allow: A
         group_mounts(home, group("main", wants(path, readonly=True)))
 
 
+@pytest.mark.parametrize("path", ["/dev", "/dev/shm", "/proc/self", "/sys/kernel", "/run", "/var", "/var/run", "/boot"])
+def test_what_runs_the_machine_is_never_mounted(home: Home, allow: Allow, path: str) -> None:
+    allow({"path": "/"})
+    with pytest.raises(MountError, match="what runs this machine"):
+        group_mounts(home, group("main", wants(path, readonly=True)))
+
+
+def test_a_home_directory_is_never_mounted_whole(
+    home: Home, user: Path, allow: Allow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    allow({"path": "/"})
+    (user / "projects" / "inner").mkdir()
+    monkeypatch.setenv("HOME", str(user / "projects" / "inner"))
+    with pytest.raises(MountError, match="what runs this machine"):
+        group_mounts(home, group("main", wants(user / "projects", readonly=True)))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [".ssh", ".gnupg", ".aws", ".env", "credentials", ".docker", "docker.sock", "podman.sock", "containerd.sock"],
+)
+def test_what_is_blocked_without_anybodys_asking(home: Home, user: Path, allow: Allow, name: str) -> None:
+    allow({"path": "~/projects"})
+    (user / "projects" / name / "inner").mkdir(parents=True)
+    for path in (f"~/projects/{name}", f"~/projects/{name}/inner"):
+        with pytest.raises(MountError, match="blocked"):
+            group_mounts(home, group("main", wants(path, "x", readonly=True)))
+
+
 def test_the_program_itself_is_never_writable(home: Home, allow: Allow) -> None:
     import nanoclaw
 

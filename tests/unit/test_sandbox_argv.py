@@ -4,9 +4,11 @@ import io
 import json
 import struct
 import tarfile
+from dataclasses import replace
 from errno import ENOSYS, EPERM
 from itertools import pairwise
 from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -89,7 +91,23 @@ def test_a_container_starts_hardened(engine: EngineName, part: tuple[str, ...]) 
 def test_limits_of_files_and_processes_go_together(engine: EngineName) -> None:
     argv = run_arguments(engine, SPEC, "the-image")
     kinds = [value.partition("=")[0] for option, value in pairwise(argv) if option == "--ulimit"]
-    assert kinds == ["nofile", "nproc", "core"]
+    assert kinds == ["nofile", "nproc", "core", "fsize"]
+
+
+def test_no_file_can_be_larger_than_all_that_the_group_may_keep() -> None:
+    spec = replace(SPEC, limits=Limits(file_bytes=7 << 20))
+    for engine in ENGINES:
+        assert contains(run_arguments(engine, spec, "the-image"), "--ulimit", f"fsize={7 << 20}:{7 << 20}")
+    assert f"--fsize={7 << 20}:{7 << 20}" in bubblewrap(as_root=False, spec=spec)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_nothing_gives_a_container_more_than_it_needs(engine: EngineName) -> None:
+    argv = run_arguments(engine, SPEC, "the-image")
+    dangerous = {"--privileged", "--cap-add", "--device", "--volume", "-v", "--pid", "--uts", "--volumes-from", "-p"}
+    assert not dangerous & {part.partition("=")[0] for part in argv}
+    assert not [part for part in argv if "docker.sock" in part or "podman.sock" in part]
+    assert [value for option, value in pairwise(argv) if option == "--ipc"] == ["private"]
 
 
 def test_without_a_command_the_runner_runs() -> None:
@@ -128,7 +146,8 @@ def test_the_agent_is_the_hosts_user_and_never_root(
 def test_mounts_keep_their_order_and_mode() -> None:
     argv = run_arguments("podman", SPEC, "the-image")
     place = "/home/me/nanoclaw/data/ipc/family"
-    assert [value for option, value in pairwise(argv) if option == "--mount"] == [
+    mounted = [value for option, value in pairwise(argv) if option == "--mount" and "dst=/etc/hosts" not in value]
+    assert mounted == [
         f"type=bind,src={place},dst=/workspace/ipc,readonly,bind-nonrecursive",
         f"type=bind,src={place}/tasks,dst=/workspace/ipc/tasks",
     ]
@@ -173,6 +192,9 @@ def test_a_missing_image_is_told_with_its_cure(stderr: str) -> None:
         ("Error: OCI runtime error: crun: cgroups in hybrid mode not supported, drop all", "apt-get install runc"),
         ("docker: Cannot connect to the Docker daemon at unix:///var/run/docker.sock.", "systemctl start docker"),
         ("Error: runc: error setting rlimit type 7: operation not permitted", "hard limits"),
+        ('Error: default OCI runtime "runsc" not found: invalid argument', "install the runtime"),
+        ("Error: no valid executable found for OCI runtime /nowhere/x: invalid argument", "install the runtime"),
+        ("docker: Error response from daemon: unknown or invalid runtime name: runsc.", "daemon.json"),
         ("Error: something new", ""),
     ],
 )
@@ -213,10 +235,20 @@ def test_the_probe_is_a_program_and_its_directory() -> None:
 TOOLS = Tools(bwrap="/usr/bin/bwrap", prlimit="/usr/bin/prlimit", setpriv="/usr/bin/setpriv")
 
 
-def bubblewrap(*, as_root: bool) -> list[str]:
+def bubblewrap(*, as_root: bool, spec: SandboxSpec = SPEC) -> list[str]:
     programs = [Mount(source=Path("/opt/x/agent"), target="/opt/agent", readonly=True)]
     fds = {"/etc/passwd": 11}
-    return bubblewrap_arguments(SPEC, TOOLS, programs, SPEC.command, as_root=as_root, seccomp_fd=10, file_fds=fds)
+    return bubblewrap_arguments(spec, TOOLS, programs, spec.command, as_root=as_root, seccomp_fd=10, file_fds=fds)
+
+
+def test_what_tells_of_the_machine_is_hidden_as_far_as_it_is_there() -> None:
+    argv = bubblewrap(as_root=False)
+    hidden = {path for option, path in pairwise(argv) if option == "--tmpfs" and path.startswith("/proc/")}
+    hidden |= {target for option, _, target in zip(argv, argv[1:], argv[2:], strict=False) if option == "--ro-bind"}
+    there = {path for path in ("/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/timer_list") if Path(path).exists()}
+    assert there
+    assert there <= hidden
+    assert argv.index("--proc") < min(argv.index(path) for path in there)
 
 
 @pytest.mark.parametrize("as_root", [True, False])
@@ -357,6 +389,38 @@ def verdict(program: bytes, architecture: int, number: int, argument: int = 0) -
 
 
 MACHINES = {"x86_64": (0, 0xC000003E, 56, 41), "aarch64": (1, 0xC00000B7, 220, 198)}  # column, arch, clone, socket
+
+
+DOCKER_REFUSES: Final = (
+    "acct", "add_key", "bpf", "chroot", "clock_adjtime", "clock_settime", "create_module", "delete_module",
+    "fanotify_init", "finit_module", "fsconfig", "fsmount", "fsopen", "fspick", "get_kernel_syms", "get_mempolicy",
+    "init_module", "io_uring_enter", "io_uring_register", "io_uring_setup", "ioperm", "iopl", "kcmp",
+    "kexec_file_load", "kexec_load", "keyctl", "lookup_dcookie", "mbind", "mount", "mount_setattr", "move_mount",
+    "move_pages", "nfsservctl", "open_by_handle_at", "open_tree", "perf_event_open", "pidfd_getfd", "pivot_root",
+    "process_madvise", "process_vm_readv", "process_vm_writev", "query_module", "quotactl", "quotactl_fd", "reboot",
+    "request_key", "set_mempolicy", "set_mempolicy_home_node", "setdomainname", "sethostname", "setns",
+    "settimeofday", "swapoff", "swapon", "sysfs", "syslog", "_sysctl", "umount2", "unshare", "uselib", "userfaultfd",
+    "ustat", "vhangup",
+)  # fmt: skip
+"""What Docker's default profile refuses to a process without capabilities, as its documentation and its rules say."""
+
+
+def test_whatever_docker_refuses_is_refused() -> None:
+    profile = json.loads((recipe_directory() / "seccomp.json").read_text(encoding="ascii"))
+    allowed = {name for rule in profile["syscalls"] if rule["action"] == "SCMP_ACT_ALLOW" for name in rule["names"]}
+    assert not allowed & set(DOCKER_REFUSES)
+    assert set(DOCKER_REFUSES) <= DENIED.keys()
+    assert profile["defaultAction"] == "SCMP_ACT_ERRNO"
+    (clone3,) = (rule for rule in profile["syscalls"] if "clone3" in rule["names"])
+    assert clone3["action"] == "SCMP_ACT_ERRNO"
+
+
+def test_clone_and_socket_are_allowed_with_some_arguments_only() -> None:
+    profile = json.loads((recipe_directory() / "seccomp.json").read_text(encoding="ascii"))
+    rules = [rule for rule in profile["syscalls"] if set(rule["names"]) & {"clone", "socket", "personality"}]
+    assert all(len(rule["names"]) == 1 and rule["args"] for rule in rules)
+    (clone,) = (rule for rule in rules if rule["names"] == ["clone"])
+    assert clone["args"] == [{"index": 0, "value": NAMESPACE_FLAGS, "valueTwo": 0, "op": "SCMP_CMP_MASKED_EQ"}]
 
 
 @pytest.mark.parametrize("machine", MACHINES)

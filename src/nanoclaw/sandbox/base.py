@@ -1,6 +1,6 @@
 """The seam to whatever a run happens in."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +27,8 @@ class Limits:
     pids: int = 512
     tmp_bytes: int = 512 << 20
     open_files: int = 8192
+    file_bytes: int = 5 << 30
+    """Of one file."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,6 +47,20 @@ class SandboxSpec:
     command: tuple[str, ...] = ()
     """Empty: the runner."""
     limits: Limits = field(default_factory=Limits)
+    canary: str = ""
+    """A random word in the environment of the engine's own command, which must not be found inside."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Traits:
+    """What a proof has to know of a kind of sandbox."""
+
+    fixtures: tuple[str, ...]
+    """Where it mounts something besides the spec's mounts."""
+    excused: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Checks of a proof that cannot hold in it, and what it lacks, in words."""
+    shares_kernel: bool = True
+    """Whether namespaces, devices and inodes of the host mean the same inside."""
 
 
 class SandboxProcess(Protocol):
@@ -88,6 +104,10 @@ class Sandbox(Protocol):
     """podman, docker, Apple `container` or bubblewrap."""
 
     name: str
+
+    def traits(self) -> Traits:
+        """What is known of it without starting anything; complete once it was checked and built."""
+        ...
 
     async def check(self) -> Health:
         """Start something harmless with the real flags. Never raises."""

@@ -21,8 +21,8 @@ import anyio
 from nanoclaw.config import SandboxSettings
 from nanoclaw.errors import NanoclawError, SandboxError
 from nanoclaw.model import Folder
-from nanoclaw.sandbox.base import Health, SandboxSpec
-from nanoclaw.sandbox.bubblewrap_commands import FILES, Tools, bubblewrap_arguments, explain
+from nanoclaw.sandbox.base import Health, SandboxSpec, Traits
+from nanoclaw.sandbox.bubblewrap_commands import FILES, Tools, bubblewrap_arguments, explain, fixtures
 from nanoclaw.sandbox.cgroups import Place, find_places, groups_of, limited, missing_limits, remove
 from nanoclaw.sandbox.limits import limits_of
 from nanoclaw.sandbox.payload import ENVIRONMENT
@@ -53,6 +53,11 @@ class BubblewrapSandbox:
         self._settings = settings
         self._toolkit: Toolkit | None = None
         self._places: tuple[Place, ...] | None = None
+
+    def traits(self) -> Traits:
+        """What a proof has to know of it; complete once the toolkit is found."""
+        binds = self._toolkit.binds if self._toolkit else ()
+        return Traits(fixtures=(*fixtures(), *(mount.target for mount in binds)))
 
     async def check(self) -> Health:
         """Start a shell with the real flags that looks whether it is confined. Never raises."""

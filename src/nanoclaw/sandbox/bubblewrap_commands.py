@@ -26,6 +26,11 @@ _FROM_ETC = (
     "/etc/ssl/openssl.cnf",
 )
 _TOP_LEVEL = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
+_MASKED = (
+    *("/proc/acpi", "/proc/asound", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/sched_debug"),
+    *("/proc/scsi", "/proc/timer_list"),
+)
+"""What tells of the machine, as far as its kernel has it; engines hide the same."""
 _SMALL_TMPFS = 16 << 20
 _SHARED_MEMORY = 64 << 20
 
@@ -82,13 +87,14 @@ def bubblewrap_arguments(
 
 
 def _namespaces(*, as_root: bool) -> list[str]:
-    common = ["--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-net", "--unshare-cgroup-try"]
+    common = ["--unshare-ipc", "--unshare-uts", "--unshare-net", "--unshare-cgroup-try"]
     common += ["--die-with-parent", "--new-session", "--hostname", "agent", "--cap-drop", "ALL"]
     if as_root:
         # for setpriv, which gives them up; the last for bubblewrap, which has to enter the agent's own directory
         needed = ("CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP", "CAP_DAC_READ_SEARCH")
-        return [*common, *_each("--cap-add", needed)]
-    return [*common, "--unshare-user", "--uid", str(AGENT_UID), "--gid", str(AGENT_UID)]
+        return ["--unshare-pid", *common, *_each("--cap-add", needed)]
+    # bubblewrap's own process 1 would have the agent's user, and what it holds would be open to the agent
+    return ["--unshare-pid", "--as-pid-1", *common, "--unshare-user", "--uid", str(AGENT_UID), "--gid", str(AGENT_UID)]
 
 
 def _root_file_system(limits: Limits) -> list[str]:
@@ -103,11 +109,25 @@ def _root_file_system(limits: Limits) -> list[str]:
     for name in _FROM_ETC:
         arguments += ["--ro-bind-try", name, name]
     return [
-        *(*arguments, "--proc", "/proc", "--dev", "/dev"),
+        *(*arguments, "--proc", "/proc", *_masks(), "--dev", "/dev"),
         *("--perms", "1777", "--size", str(_SHARED_MEMORY), "--tmpfs", "/dev/shm"),  # noqa: S108
         *("--perms", "1777", "--size", str(limits.tmp_bytes), "--tmpfs", "/tmp"),  # noqa: S108
         *("--perms", "0755", "--size", str(_SMALL_TMPFS), "--tmpfs", "/run"),
     ]
+
+
+def _masks() -> list[str]:
+    """Empty directories, and files that cannot be opened."""
+    present = [path for path in map(Path, _MASKED) if path.exists()]
+    directories = [str(path) for path in present if path.is_dir()]
+    files = [part for path in present if not path.is_dir() for part in ("--ro-bind", "/dev/null", str(path))]
+    return [*_each("--tmpfs", directories), *_each("--remount-ro", directories), *files]
+
+
+def fixtures() -> tuple[str, ...]:
+    """Where it mounts something besides the programs and the spec's mounts."""
+    top_level = tuple(f"/{name}" for name in _TOP_LEVEL)
+    return ("/", "/usr", "/proc", "/dev", "/tmp", "/run", *top_level, *_FROM_ETC, *FILES)  # noqa: S108
 
 
 def _binds(mounts: Sequence[Mount]) -> list[str]:
@@ -125,7 +145,9 @@ def _resource_limits(tools: Tools, limits: Limits, *, as_root: bool) -> list[str
     # The kernel counts processes for each user namespace, but without one all sandboxes of uid 1000 share the number.
     processes = within_hard_limit(limits.pids * (8 if as_root else 1), resource.RLIMIT_NPROC)
     files = within_hard_limit(limits.open_files, resource.RLIMIT_NOFILE)
-    return [tools.prlimit, f"--nproc={processes}:{processes}", f"--nofile={files}:{files}", "--core=0:0", "--"]
+    largest = within_hard_limit(limits.file_bytes, resource.RLIMIT_FSIZE)
+    counts = (f"--nproc={processes}:{processes}", f"--nofile={files}:{files}", f"--fsize={largest}:{largest}")
+    return [tools.prlimit, *counts, "--core=0:0", "--"]
 
 
 def _drop_root(tools: Tools) -> list[str]:

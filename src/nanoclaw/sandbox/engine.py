@@ -14,7 +14,7 @@ import structlog
 from nanoclaw.config import SandboxSettings, command_environment
 from nanoclaw.errors import NanoclawError, SandboxError
 from nanoclaw.model import Folder
-from nanoclaw.sandbox.base import Health, SandboxSpec
+from nanoclaw.sandbox.base import Health, SandboxSpec, Traits
 from nanoclaw.sandbox.engine_commands import (
     ENGINES,
     EngineName,
@@ -25,6 +25,7 @@ from nanoclaw.sandbox.engine_commands import (
     listed_names,
     missing_limits,
     run_arguments,
+    traits,
 )
 from nanoclaw.sandbox.image import build_image, find_image
 from nanoclaw.sandbox.limits import limits_of
@@ -32,6 +33,7 @@ from nanoclaw.sandbox.probe import PROBE_COMMAND, PROBE_IMAGE, probe_image
 from nanoclaw.sandbox.process import CompletedCommand, Process, open_process, run_command
 
 _ANSWER_SECONDS = 30.0  # a tenth of a second, but podman waits 20 s for a cleanup of its own that hangs
+_CANARY = "NANOCLAW_CANARY"
 _LONGEST_LINE = 1 << 16  # the probe prints nothing
 
 _log = structlog.get_logger()
@@ -47,6 +49,10 @@ class EngineSandbox:
         self._runtime = settings.runtime
         self._image: str | None = settings.image or None
 
+    def traits(self) -> Traits:
+        """What a proof has to know of it."""
+        return traits(self._engine, self._runtime)
+
     async def check(self) -> Health:
         """Start something harmless with the real flags, and with another OCI runtime if that helps. Never raises."""
         if shutil.which(self.name) is None:
@@ -54,7 +60,7 @@ class EngineSandbox:
         try:
             if self.name == "container":
                 await self._demand("system", "status")
-                return Health(ok=True, lacks=("a system call filter of our own", "a limit on processes"))
+                return Health(ok=True, lacks=self._lacks())
             if self.name == "docker" and await self._is_rootless_docker():
                 return Health(ok=False, reason="under rootless Docker agents cannot use their files", hint="use podman")
             return await self._try()
@@ -105,9 +111,8 @@ class EngineSandbox:
         argv = run_arguments(self._engine, spec, image, self._runtime)
         process: Process | None = None
         try:
-            async with open_process(
-                argv, command_environment(), explain=partial(explain, self._engine, image)
-            ) as process:
+            environment = command_environment() | {_CANARY: spec.canary}
+            async with open_process(argv, environment, explain=partial(explain, self._engine, image)) as process:
                 yield process
         finally:
             # A client that was killed leaves its container running.
@@ -156,8 +161,11 @@ class EngineSandbox:
                     pass
                 if status := await process.wait():
                     raise SandboxError(f"{self.name}: the probe ended with status {status}")
-                return Health(ok=True, lacks=missing_limits(process.stderr_tail()))
+                return Health(ok=True, lacks=(*self._lacks(), *missing_limits(process.stderr_tail())))
         raise SandboxError(f"{self.name} does not start a container within {_ANSWER_SECONDS:g} s")
+
+    def _lacks(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(self.traits().excused.values()))
 
     async def _is_rootless_docker(self) -> bool:
         return os.geteuid() != 0 and "rootless" in (await self._ask("info", "--format", "{{.SecurityOptions}}")).stdout

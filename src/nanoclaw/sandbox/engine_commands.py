@@ -6,10 +6,11 @@ import platform
 import re
 import resource
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, Literal
 
 from nanoclaw.errors import MountError, SandboxError
-from nanoclaw.sandbox.base import Limits, Mount, SandboxSpec
+from nanoclaw.sandbox.base import Limits, Mount, SandboxSpec, Traits
 from nanoclaw.sandbox.limits import within_hard_limit
 from nanoclaw.sandbox.mounts import AGENT_UID
 from nanoclaw.sandbox.payload import RUNNER_COMMAND, recipe_directory
@@ -19,6 +20,27 @@ EngineName = Literal["podman", "docker", "container"]
 
 INSTALLATION_LABEL: Final = "nanoclaw.installation"
 FOLDER_LABEL: Final = "nanoclaw.folder"
+
+FIXTURES: Final = (
+    *("/", "/proc", "/sys", "/dev", "/tmp", "/run", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf"),  # noqa: S108
+    *("/etc/passwd", "/etc/group", "/run/.containerenv", "/run/secrets", "/.dockerenv"),
+)
+"""Where an engine mounts something of its own."""
+
+_OWN_KERNEL = ("runsc", "kata")
+_ANOTHER_KERNEL = "our filter of system calls: gVisor has a kernel of its own, and what that permits ends in it"
+_NO_FILTER = "a system call filter of our own"
+EXCUSED: Final[dict[str, dict[str, str]]] = {
+    "container": {
+        **dict.fromkeys(("filter", "mounting", "tracing", "kernel", "namespaces"), _NO_FILTER),
+        "new-privileges": "a way to forbid new privileges",
+        "limits": "a limit on processes",
+    },
+    "runsc": {
+        **dict.fromkeys(("filter", "tracing", "kernel", "devices", "namespaces"), _ANOTHER_KERNEL),
+    },
+}
+"""By engine or runtime: checks of a proof that cannot hold there, and what is lacking."""
 
 _LARGEST_NPROC = 16384  # a ceiling that every kernel and engine accepts; the bound proper is the one on pids
 _NOT_STARTED = frozenset({125, 126, 127})  # the engine failed; the command cannot be executed; it is not there
@@ -44,9 +66,12 @@ _OPTIONS = (
     *("--security-opt", "label=disable"),  # else SELinux would have us relabel the user's own directories
 )
 
+_OWN_HOSTS = ("--mount", f"type=bind,src={recipe_directory() / 'hosts'},dst=/etc/hosts,readonly")
+"""podman would copy this machine's, and add its address in its network."""
+
 ENGINES: Final[dict[EngineName, Engine]] = {
     "podman": Engine(
-        options=(*_OPTIONS, "--read-only-tmpfs=false"),
+        options=(*_OPTIONS, "--read-only-tmpfs=false", "--no-hosts", *_OWN_HOSTS),
         runtime_is_global=True,
         remove=("rm", "--force", "--ignore", "--time", "0"),
         install="apt-get install podman",
@@ -73,11 +98,21 @@ _CURES: Final = (
     ("rlimit", "raise this machine's hard limits of open files and processes"),
     ("newuidmap", "apt-get install uidmap"),
     ("subuid", "sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 $USER"),
+    ("default oci runtime", "install the runtime that sandbox.runtime names, or leave it empty"),
+    ("found for oci runtime", "install the runtime that sandbox.runtime names, or leave it empty"),
+    ("invalid runtime name", "add the runtime to /etc/docker/daemon.json, or leave sandbox.runtime empty"),
     ("no space left", "free some disk space"),
 )
 """What an engine's complaint contains, in small letters, and what helps."""
 
 _IMAGE_MISSING = re.compile(r"image not known|no such image|unable to find image", re.IGNORECASE)
+
+
+def traits(engine: EngineName, runtime: str) -> Traits:
+    """What a proof has to know of this engine with that OCI runtime."""
+    own_kernel = engine == "container" or any(name in Path(runtime).name for name in _OWN_KERNEL)
+    excused = EXCUSED.get("runsc" if "runsc" in Path(runtime).name else engine, {})
+    return Traits(fixtures=FIXTURES, excused=excused, shares_kernel=not own_kernel and platform.system() == "Linux")
 
 
 def run_arguments(engine: EngineName, spec: SandboxSpec, image: str, runtime: str = "") -> list[str]:
@@ -121,10 +156,12 @@ def limit_arguments(engine: EngineName, limits: Limits) -> list[str]:
         return [*arguments, "--tmpfs", "/tmp", "--tmpfs", "/run"]  # noqa: S108 - the sandbox's own
     # An --ulimit replaces the engine's whole list, and without CAP_SYS_RESOURCE nobody exceeds a hard limit.
     files = within_hard_limit(limits.open_files, resource.RLIMIT_NOFILE)
+    largest = within_hard_limit(limits.file_bytes, resource.RLIMIT_FSIZE)
     processes = within_hard_limit(_LARGEST_NPROC, resource.RLIMIT_NPROC)
     return [
         *(*arguments, "--memory-swap", memory, "--pids-limit", str(limits.pids)),
         *("--ulimit", f"nofile={files}:{files}", "--ulimit", f"nproc={processes}:{processes}", "--ulimit", "core=0:0"),
+        *("--ulimit", f"fsize={largest}:{largest}"),
         *("--tmpfs", f"/tmp:rw,exec,nosuid,nodev,size={limits.tmp_bytes},mode=1777"),  # noqa: S108
         *("--tmpfs", "/run:rw,nosuid,nodev,size=16m,mode=0755"),
     ]

@@ -24,9 +24,17 @@ EXTRA_DIRECTORY: Final = "/workspace/extra"
 
 BLOCKED: Final = (
     ".ssh", ".gnupg", ".aws", ".azure", ".gcloud", ".kube", ".docker", "credentials", ".env", ".netrc", ".npmrc",
-    ".pypirc", "id_rsa", "id_ed25519", "private_key", ".secret",
+    ".pypirc", "id_rsa", "id_ed25519", "private_key", ".secret", ".password-store", ".claude", ".codex", "docker.sock",
+    "podman.sock", "containerd.sock", "crio.sock", ".colima", ".lima", ".orbstack",
 )  # fmt: skip
 """Never mounted, and nothing below them, whatever the allowlist says."""
+
+_ENGINES = (
+    *("/run/docker.sock", "/run/podman", "/run/containerd", "/run/crio", "/run/user", "/run/dbus", "/run/systemd"),
+    *("/var/lib/docker", "/var/lib/containers", "/var/lib/containerd", "/var/run/docker.sock"),
+)
+_SYSTEM = ("/dev", "/proc", "/sys", "/boot", *_ENGINES)
+"""Never mounted, and nothing below them: whoever reaches an engine's socket or storage is as good as root."""
 
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}")
 
@@ -109,6 +117,10 @@ def _decide(home: Home, group: RegisteredGroup, wanted: AdditionalMount, allowli
             raise MountError(
                 f"group {group.folder}: {wanted.host_path} overlaps {path}, which is NanoClaw's own", "choose another"
             )
+    if _is_of_the_system(source):
+        raise MountError(
+            f"group {group.folder}: {wanted.host_path} holds what runs this machine", "mount a directory of files only"
+        )
     return Mount(source=source, target=f"{EXTRA_DIRECTORY}/{wanted.container_path}", readonly=readonly)
 
 
@@ -156,6 +168,12 @@ def _root_of(source: Path, allowlist: _Allowlist) -> _Root | None:
     roots = [(path, root) for root in allowlist.allowed_roots if (path := _resolve(root.path))]
     around = [(path, root) for path, root in roots if source.is_relative_to(path)]
     return max(around, key=lambda pair: len(pair[0].parts), default=(None, None))[1]
+
+
+def _is_of_the_system(source: Path) -> bool:
+    """Whether an agent would find there the sockets of engines, devices, or the kernel's own settings."""
+    inside = any(source.is_relative_to(place) for place in _SYSTEM)
+    return inside or any(Path(place).resolve().is_relative_to(source) for place in (*_SYSTEM, Path.home()))
 
 
 def _protected(home: Home, *, writable: bool) -> list[Path]:

@@ -10,9 +10,14 @@ def limits_of(settings: SandboxSettings) -> Limits:
     """The limits that `[sandbox]` sets.
 
     Raises:
-        ConfigError: `memory` is no size.
+        ConfigError: `memory` or `disk` is no size.
     """
-    return Limits(memory_bytes=settings.memory_bytes, cpus=settings.cpus, pids=settings.pids)
+    return Limits(
+        memory_bytes=settings.memory_bytes,
+        cpus=settings.cpus,
+        pids=settings.pids,
+        file_bytes=settings.disk_bytes,
+    )
 
 
 def within_hard_limit(wanted: int, kind: int) -> int:

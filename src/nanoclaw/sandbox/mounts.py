@@ -70,6 +70,12 @@ def prepare(home: Home, group: RegisteredGroup) -> None:
             ) from error
 
 
+def kept_directories(home: Home, group: RegisteredGroup) -> tuple[Path, ...]:
+    """What the group's agent can write and what stays: all that its quota counts."""
+    kept = {GROUP_DIRECTORY, *_PROVIDER_HOMES, *((GLOBAL_DIRECTORY,) if group.is_main else ())}
+    return tuple(mount.source for mount in _own_mounts(home, group) if mount.target in kept)
+
+
 def _own_mounts(home: Home, group: RegisteredGroup) -> tuple[Mount, ...]:
     may_write = group.approval_policy != "readonly"
     mailbox = home.mailboxes / group.folder

@@ -8,6 +8,7 @@ context leaves no process behind.
 import asyncio
 import os
 import signal
+import termios
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ _KILL_SECONDS = 5.0  # a killed process is gone at once, unless the kernel waits
 _DRAIN_SECONDS = 1.0  # what is left in a pipe is read at once
 _SEND_SECONDS = 30.0  # a reader that has not emptied a pipe for so long never will
 _HIGH_WATER = 1 << 20  # read ahead at most so much of stdout
+_ROWS = 50  # of a terminal that nobody sees
 _MAX_OUTPUT = 16 << 20  # no command that we run for its answer has a longer one
 
 Explain = Callable[[int, str], SandboxError | None]
@@ -280,7 +282,7 @@ async def open_process(
             stderr=asyncio.subprocess.STDOUT if merge_stderr else asyncio.subprocess.PIPE,
         )
     except OSError as error:
-        raise SandboxError(f"{argv[0]} cannot be run: {error.strerror}", f"is {argv[0]} installed?") from error
+        raise _not_run(argv, error) from error
     process = Process(pipes, explain)
     try:
         yield process
@@ -342,5 +344,56 @@ def _too_slow(argv: Sequence[str], seconds: float, last: str) -> SandboxError:
     return SandboxError(f"`{_brief(argv)}` was not done after {seconds:g} s", last, retryable=True)
 
 
+def _not_run(argv: Sequence[str], error: OSError) -> SandboxError:
+    return SandboxError(f"{argv[0]} cannot be run: {error.strerror}", f"is {argv[0]} installed?")
+
+
 def _brief(argv: Sequence[str]) -> str:
     return " ".join(argv[:3])
+
+
+class Terminal:
+    """What a program that wants to talk to a person is given for one."""
+
+    def __init__(self, handle: int) -> None:
+        self._handle = handle
+
+    async def read(self) -> str:
+        """What it showed since the last time, with every control sequence; nothing once it has ended."""
+        await anyio.wait_readable(self._handle)
+        try:
+            return os.read(self._handle, _HIGH_WATER).decode("utf-8", "replace")
+        except OSError:  # Linux: the other side is closed
+            return ""
+
+    def write(self, text: str) -> None:
+        """Type a line, or less: a terminal always has room for that."""
+        os.write(self._handle, text.encode())
+
+
+@asynccontextmanager
+async def open_terminal(argv: Sequence[str], env: Mapping[str, str], columns: int) -> AsyncGenerator[Terminal]:
+    """Run `argv` with exactly `env` at a terminal that is `columns` wide, for as long as the context lasts.
+
+    Raises:
+        SandboxError: the program cannot be executed.
+    """
+    handle, side = os.openpty()
+    termios.tcsetwinsize(side, (_ROWS, columns))
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *argv, env=env, stdin=side, stdout=side, stderr=side, start_new_session=True
+        )
+    except OSError as error:
+        os.close(handle)
+        raise _not_run(argv, error) from error
+    finally:
+        os.close(side)
+    try:
+        yield Terminal(handle)
+    finally:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+        with anyio.move_on_after(_KILL_SECONDS, shield=True):
+            await process.wait()
+        os.close(handle)

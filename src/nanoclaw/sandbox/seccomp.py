@@ -30,9 +30,10 @@ DENIED: Final[dict[str, tuple[int, int | None]]] = {
     "migrate_pages": (256, 238), "move_pages": (279, 239), "set_mempolicy": (238, 237),
     "set_mempolicy_home_node": (450, 450),
     # the kernel itself
-    "acct": (163, 89), "bpf": (321, 280), "clock_settime": (227, 112), "settimeofday": (164, 170),
-    "delete_module": (176, 106), "finit_module": (313, 273), "init_module": (175, 105), "ioperm": (173, None),
-    "iopl": (172, None), "kexec_file_load": (320, 294), "kexec_load": (246, 104), "lookup_dcookie": (212, 18),
+    "acct": (163, 89), "bpf": (321, 280), "clock_adjtime": (305, 266), "clock_settime": (227, 112),
+    "settimeofday": (164, 170), "delete_module": (176, 106), "finit_module": (313, 273), "init_module": (175, 105),
+    "ioperm": (173, None), "iopl": (172, None), "kexec_file_load": (320, 294), "kexec_load": (246, 104),
+    "lookup_dcookie": (212, 18),
     "lsm_get_self_attr": (459, 459), "lsm_list_modules": (461, 461), "lsm_set_self_attr": (460, 460),
     "modify_ldt": (154, None), "perf_event_open": (298, 241), "reboot": (169, 142), "syslog": (103, 116),
     "vhangup": (153, 58),

@@ -60,6 +60,12 @@ def find_toolkit() -> Toolkit | None:
     )
 
 
+def find_program(name: str) -> Path | None:
+    """One of `PROGRAMS`, to be run outside of a sandbox; None as long as no toolkit was built."""
+    path = _agent_folder() / "lib" / PROGRAMS[name]
+    return path if path.is_file() else None
+
+
 async def build_toolkit() -> AsyncGenerator[str]:
     """Make what `find_toolkit` finds; yields progress, a line each. Nothing to do: no lines. Two at once do no harm.
 
