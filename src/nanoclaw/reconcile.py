@@ -1,16 +1,20 @@
 """At start: what the database believes against what is there."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
+from typing import Final
 
 import structlog
 
 from nanoclaw.channels.base import Channel
 from nanoclaw.clock import Clock
 from nanoclaw.errors import SandboxError
-from nanoclaw.model import OutboxItem, OutboxState
+from nanoclaw.model import OutboxItem
 from nanoclaw.sandbox.base import Sandbox
 from nanoclaw.store import outbox, runs
-from nanoclaw.store.database import Database
+from nanoclaw.store.database import Connection, Database
+
+_WENT_AWAY: Final = "the host went away while sending"
 
 log = structlog.stdlib.get_logger()
 
@@ -31,13 +35,17 @@ async def recover_runs(database: Database, clock: Clock) -> None:
 
 
 async def reconcile_outbox(database: Database, channels: Sequence[Channel], clock: Clock) -> None:
-    """Settle what an earlier host was sending when it went away: nobody knows whether it arrived."""
+    """Settle what an earlier host was sending when it went away, and let the rest of it go on.
+
+    Nobody knows whether the part that was on its way arrived: it goes again only where that shows nothing twice.
+    """
     for item in await database.read(outbox.interrupted):
-        await _settle(database, item, channels, clock)
+        await database.write(_settle, item, channels, clock.now())
 
 
-async def _settle(database: Database, item: OutboxItem, channels: Sequence[Channel], clock: Clock) -> None:
-    if any(channel.repeatable for channel in channels if channel.owns(item.chat)):
-        await database.write(outbox.retry, item, "the host went away while sending", clock.now())
-    else:
-        await database.write(outbox.give_up, item, OutboxState.UNKNOWN, "the host went away while sending")
+def _settle(db: Connection, item: OutboxItem, channels: Sequence[Channel], now: datetime) -> None:
+    channel = next((channel for channel in channels if channel.owns(item.chat)), None)
+    if channel is not None and not channel.repeatable:
+        number = outbox.parts_gone(db, item) + 1
+        outbox.part_unknown(db, item, number, _WENT_AWAY, now, last=False)
+    outbox.retry(db, item, _WENT_AWAY, now)

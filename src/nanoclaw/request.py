@@ -5,8 +5,8 @@ from zoneinfo import ZoneInfo
 
 from nanoclaw.config import Settings
 from nanoclaw.credentials import Credential
-from nanoclaw.model import RegisteredGroup, Run, ScheduledTask
-from nanoclaw.prompts import messages_prompt, task_prompt
+from nanoclaw.model import OutboxItem, RegisteredGroup, Run, ScheduledTask
+from nanoclaw.prompts import images_of, messages_prompt, task_prompt
 from nanoclaw.providers import PROVIDERS
 from nanoclaw.schedule import LATE
 from nanoclaw.store import messages, outbox, runs, tasks
@@ -39,7 +39,7 @@ def build_request(
         protocol=PROTOCOL,
         runId=run.id,
         attempt=run.attempt,
-        prompt=_prompt(db, run, task, settings, zone),
+        prompt="",
         groupFolder=group.folder,
         groupName=group.name,
         chatJid=run.chat,
@@ -55,21 +55,29 @@ def build_request(
         credential=credential.method,
         timeoutSeconds=timeout_seconds(group, settings),
     )
+    _add_prompt(db, request, run, task, settings, zone)
+    if credential.at_gateway:
+        request["credentialAtGateway"] = True
     if credential.secret is not None:
         request["secret"] = credential.secret
     if task is None or task.context_mode == "group":
         _add_context(db, request, run, group, settings)
     if run.attempt > 1:
         said = outbox.of_run(db, run.id)
-        request["effects"] = [f"sent to {item.chat}: {item.text}" for item in said if item.kind == "message"]
+        request["effects"] = [f"sent to {item.chat}: {_said(item)}" for item in said if item.kind == "message"]
     return request
 
 
-def _prompt(db: Connection, run: Run, task: ScheduledTask | None, settings: Settings, zone: ZoneInfo) -> str:
+def _add_prompt(
+    db: Connection, request: ContainerInput, run: Run, task: ScheduledTask | None, settings: Settings, zone: ZoneInfo
+) -> None:
     if task is not None and run.scheduled_for is not None:
-        return task_prompt(task, run.scheduled_for, ZoneInfo(task.timezone), late=is_late(run))
+        request["prompt"] = task_prompt(task, run.scheduled_for, ZoneInfo(task.timezone), late=is_late(run))
+        return
     taken, omitted = messages.between(db, run.chat, run.after_seq, run.upto_seq, settings.runs.prompt_messages)
-    return messages_prompt(taken, zone, omitted)
+    request["prompt"] = messages_prompt(taken, zone, omitted, messages.changes(db, run))
+    if images := images_of(taken):
+        request["images"] = images
 
 
 def _add_context(db: Connection, request: ContainerInput, run: Run, group: RegisteredGroup, settings: Settings) -> None:
@@ -79,6 +87,10 @@ def _add_context(db: Connection, request: ContainerInput, run: Run, group: Regis
     else:
         upto = run.after_seq if run.task_id is None else run.upto_seq
         request["history"] = messages.exchanges(db, run.chat, upto, settings.runs.history_messages)
+
+
+def _said(item: OutboxItem) -> str:
+    return " ".join([*(f"[{file.name}]" for file in item.files), *([item.text] if item.text else [])])
 
 
 def is_late(run: Run) -> bool:

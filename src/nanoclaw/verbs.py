@@ -1,21 +1,26 @@
 """What commands do: authorised by who sends them, applied once, in one transaction with the record that they were."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from hashlib import sha256
-from typing import Any
+from typing import Any, Final
 
+import anyio
+import anyio.to_thread
 import structlog
 
 from nanoclaw import taskbook
+from nanoclaw.channels.base import Channel
 from nanoclaw.clock import Clock, iso
-from nanoclaw.errors import MailboxError, NanoclawError
+from nanoclaw.config import Home, Settings, machine_timezone
+from nanoclaw.errors import ChannelUnavailable, MailboxError, NanoclawError
 from nanoclaw.formatting import reply_text
 from nanoclaw.groups import Entries, GroupRegistry, find_group, new_entry
 from nanoclaw.ipc.authority import authorise
 from nanoclaw.ipc.commands import (
     CancelTask,
     Command,
+    GroupSettings,
     PauseTask,
     RefreshGroups,
     RegisterGroup,
@@ -28,12 +33,15 @@ from nanoclaw.ipc.commands import (
     UpdateGroup,
     UpdateTask,
 )
+from nanoclaw.ipc.outgoing import copy_out
 from nanoclaw.ipc.protocol import ok_answer
-from nanoclaw.model import MAIN_FOLDER, Folder, Jid, RegisteredGroup, ScheduledTask
+from nanoclaw.model import MAIN_FOLDER, Folder, Jid, OutgoingFile, RegisteredGroup, ScheduledTask
 from nanoclaw.pulse import Pulses
 from nanoclaw.store import mailbox_files, outbox, runs, tasks
 from nanoclaw.store.database import Connection, Database
 from nanoclaw.taskview import task_json
+
+_REFRESH_SECONDS: Final = 8.0  # an agent waits ten for its answer
 
 log = structlog.stdlib.get_logger()
 
@@ -44,27 +52,58 @@ Effect = Callable[[Connection], Answer]
 class Verbs:
     """Applies commands, from mailboxes and, with the authority of `main`, from the owner's command line."""
 
-    def __init__(self, database: Database, groups: GroupRegistry, clock: Clock, pulses: Pulses, timezone: str) -> None:
+    def __init__(
+        self,
+        home: Home,
+        settings: Settings,
+        database: Database,
+        groups: GroupRegistry,
+        channels: Sequence[Channel],
+        clock: Clock,
+        pulses: Pulses,
+    ) -> None:
+        self._home = home
+        self._owners = settings.owners
+        self._timezone = settings.timezone or machine_timezone()
         self._database = database
         self._groups = groups
+        self._channels = channels
         self._clock = clock
         self._pulses = pulses
-        self._timezone = timezone
 
     async def apply(self, folder: Folder, key: str, command: Command) -> Answer:
-        """Carry out a command and answer it; the same key again gets the same answer and has no second effect.
+        """Carry out what an agent asks for and answer it; the same key again gets the same answer and has no second
+        effect. Where owners are named, `main` has its power only while it works for one of them.
 
         Raises:
             MailboxError: it is refused; says why.
         """
+        group = self._group(folder)
+        limited = group.is_main and self._owners
+        for_owner = not limited or await self._database.read(runs.woken_by_owner, folder)
+        return await self._apply(group, key, command, for_owner=for_owner)
+
+    async def apply_for_owner(self, key: str, command: Command) -> Answer:
+        """Carry out what the owner asks for at the command line or the page, with the power of `main`.
+
+        Raises:
+            MailboxError: it is refused; says why.
+        """
+        return await self._apply(self._group(MAIN_FOLDER), key, command, for_owner=True)
+
+    def _group(self, folder: Folder) -> RegisteredGroup:
         group = self._groups.by_folder(folder)
         if group is None:
             raise MailboxError("this group is not registered any more")
-        permit = authorise(command, folder, group.jid, group.is_main)
+        return group
+
+    async def _apply(self, group: RegisteredGroup, key: str, command: Command, *, for_owner: bool) -> Answer:
+        folder = group.folder
+        permit = authorise(command, folder, group.jid, group.is_main, for_owner=for_owner)
         if permit.contradictions:
             log.warning("mailbox.false_claim", folder=folder, claims=permit.contradictions)
         try:
-            effect = await self._effect(group, key, command)
+            effect = await self._effect(group, key, command, for_owner)
             now = self._clock.now()
             answer = await self._database.write(mailbox_files.apply_once, folder, key, now, effect)
         except MailboxError:
@@ -76,30 +115,46 @@ class Verbs:
             pulse.fire()
         return answer
 
-    async def _effect(self, group: RegisteredGroup, key: str, command: Command) -> Effect:
+    async def _effect(self, group: RegisteredGroup, key: str, command: Command, for_owner: bool) -> Effect:
         match command:
             case SendMessage():
-                return partial(self._say, group, key, command)
+                return partial(self._say, group, key, command, await self._copies(group, key, command))
             case ScheduleTask():
                 return partial(self._schedule, group, command)
             case TaskCommand():
-                return partial(self._change_task, group, command)
+                return partial(self._change_task, group, command, for_owner)
             case RegisterGroup() | UpdateGroup() | UnregisterGroup() | RefreshGroups():
                 answer = await self._change_groups(command)
                 return lambda _: answer
             case _:
                 raise MailboxError(f"{command.verb} is not understood")
 
-    def _say(self, group: RegisteredGroup, key: str, command: SendMessage, db: Connection) -> Answer:
+    async def _copies(self, group: RegisteredGroup, key: str, command: SendMessage) -> tuple[OutgoingFile, ...]:
+        """The host's own copies of the files; a message that was put into the outbox already has them."""
+        if not command.files or await self._database.read(mailbox_files.answer_to, key):
+            return ()
+        try:
+            return await anyio.to_thread.run_sync(copy_out, self._home, group.folder, key, command.files)
+        except OSError as error:
+            raise MailboxError(f"the files cannot be copied: {error.strerror}; try again later") from error
+
+    def _say(
+        self,
+        group: RegisteredGroup,
+        key: str,
+        command: SendMessage,
+        files: Sequence[OutgoingFile],
+        db: Connection,
+    ) -> Answer:
         chat = command.chat or group.jid
         if chat not in self._groups.groups:
             raise MailboxError(f"{chat} is not a registered chat; leave chatJid out to write to your own")
         text = reply_text(command.text)
-        if not text:
+        if not text and not files:
             raise MailboxError("nothing of the text is for the chat: it is all inside <internal>")
         run = runs.running(db, group.folder)
         name = f"ipc-{sha256(key.encode()).hexdigest()}"
-        outbox.put(db, name, chat, "message", text, run.id if run else None, self._clock.now())
+        outbox.put(db, name, chat, "message", text, run.id if run else None, self._clock.now(), files=files)
         return ok_answer(chat=chat)
 
     def _schedule(self, group: RegisteredGroup, command: ScheduleTask, db: Connection) -> Answer:
@@ -120,9 +175,9 @@ class Verbs:
         target = command.target or claimed
         return find_group(self._groups.groups, target) if target else group
 
-    def _change_task(self, group: RegisteredGroup, command: TaskCommand, db: Connection) -> Answer:
+    def _change_task(self, group: RegisteredGroup, command: TaskCommand, for_owner: bool, db: Connection) -> Answer:
         task = taskbook.find(db, command.task_id)
-        authorise(command, group.folder, group.jid, group.is_main, owner=task.folder)
+        authorise(command, group.folder, group.jid, group.is_main, owner=task.folder, for_owner=for_owner)
         now = self._clock.now()
         match command:
             case UpdateTask():
@@ -161,7 +216,18 @@ class Verbs:
                 await self._groups.change(partial(_unregister, command.folder))
                 return ok_answer(folder=command.folder)
             case RefreshGroups():
-                return ok_answer()
+                return ok_answer(**await self._refresh())
+
+    async def _refresh(self) -> Answer:
+        """Have every platform asked for its chats; those that cannot be asked now are named."""
+        away: dict[str, str] = {}
+        for channel in self._channels:
+            try:
+                with anyio.fail_after(_REFRESH_SECONDS):
+                    await channel.refresh()
+            except (ChannelUnavailable, TimeoutError) as error:
+                away[channel.name] = str(error) or "no answer in time"
+        return {"unavailable": away} if away else {}
 
 
 _EDITABLE = ("prompt", "schedule_type", "schedule_value", "timezone", "context_mode", "missed")
@@ -173,7 +239,7 @@ def _told(task: ScheduledTask) -> Answer:
 
 def _settings(command: RegisterGroup | UpdateGroup) -> dict[str, Any]:
     """The named fields, as `registered_groups.json` spells them."""
-    chosen = {"name", "trigger", "requires_trigger", "provider", "provider_config", "container_config"}
+    chosen = {"name", "trigger", *GroupSettings.model_fields} - Command.model_fields.keys()
     return command.model_dump(include=chosen, by_alias=True, exclude_none=True)
 
 

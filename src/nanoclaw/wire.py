@@ -1,13 +1,14 @@
 """What host and runner say to each other. Only the standard library: the runner imports this at every start.
 
-The host writes one `ContainerInput` as one line of JSON on the runner's stdin and keeps stdin open: its end (EOF) ends
-the run. The runner writes one event per line on stdout and nothing else; its log goes to stderr. A run ends with
-exactly one `done` or `failed`; what follows is ignored. The host trusts no event: it checks each against these shapes.
+The host writes a line of JSON on the runner's stdin, a `ProveRequest`, and reads the `proof`. If the sandbox holds, it
+writes one `ContainerInput` as the second line and keeps stdin open: its end (EOF) ends the run. The runner writes one
+event per line on stdout and nothing else; its log goes to stderr. A run ends with exactly one `done` or `failed`; what
+follows is ignored. The host trusts no event: it checks each against these shapes.
 """
 
 from typing import Final, Literal, NotRequired, TypedDict
 
-PROTOCOL: Final = 1
+PROTOCOL: Final = 2
 MAX_EVENT_BYTES: Final = 1 << 20
 """A longer line on stdout is no event and ends the run."""
 
@@ -41,9 +42,45 @@ FailureKind = Literal[
     "timeout",  # the run's deadline passed
     "no_answer",  # the CLI ended well without a final message
     "crashed",  # the CLI or the runner died
-    "sandbox",  # the sandbox could not be started
+    "sandbox",  # the sandbox could not be started, or does not hold
+    "disk",  # the group's files take more than `sandbox.disk`
+    "budget",  # what the group may cost today is used up
+    "stopped",  # a person ended it
     "internal",  # a fault of ours
 ]
+
+
+CHECKS: Final = (
+    *("user", "capabilities", "new-privileges", "filter", "mounting", "tracing", "runner", "kernel", "settings"),
+    *("devices", "network", "host-files", "descriptors", "mounts", "read-only", "processes", "secrets", "limits"),
+    "namespaces",
+)
+"""What every proof is about; the host says what each means."""
+
+
+class MountClaim(TypedDict):
+    """A directory of the host inside the sandbox, as it must be found there."""
+
+    target: str
+    readonly: bool
+    identity: list[int] | None
+    """Device and inode, where those of the host mean the same inside."""
+
+
+class ProveRequest(TypedDict):
+    """What the runner needs in order to try what must not be possible."""
+
+    type: Literal["prove"]
+    protocol: int
+    forbidden: list[str]
+    """The host's own paths; none may be there."""
+    tokens: list[str]
+    """Planted secrets; none may be found."""
+    mounts: list[MountClaim]
+    fixtures: list[str]
+    """Where the sandbox itself mounts something."""
+    namespaces: dict[str, str]
+    """The host's own, by kind."""
 
 
 class Exchange(TypedDict):
@@ -53,6 +90,8 @@ class Exchange(TypedDict):
     text: str
     time: str
     assistant: bool
+    standing: NotRequired[str]
+    """`owner`, `member` or `stranger`: who somebody is to this group."""
 
 
 class ContainerInput(TypedDict):
@@ -78,14 +117,28 @@ class ContainerInput(TypedDict):
     model: str | None
     """Overrides the provider's default model."""
     credential: CredentialMethod
+    credentialAtGateway: NotRequired[bool]
+    """The gateway adds a subscription's credential, and the CLI has a placeholder; of API keys that is always so."""
     timeoutSeconds: float
     sessionId: NotRequired[str]
     history: NotRequired[list[Exchange]]
     """The chat's last exchanges, for providers that do not resume a session."""
+    images: NotRequired[list[str]]
+    """Paths below `MEDIA_DIRECTORY` of images among the messages, to be shown as such."""
     effects: NotRequired[list[str]]
     """What an interrupted attempt of this run has already done, one sentence each."""
     secret: NotRequired[str]
     """Only for `oauth_token`: goes to the CLI by file descriptor, never into an environment."""
+
+
+class Proof(TypedDict):
+    """What came of trying; only in answer to a `ProveRequest`, before everything else."""
+
+    type: Literal["proof"]
+    protocol: int
+    checks: dict[str, str]
+    """For each of `CHECKS` what succeeded; empty when nothing did."""
+    milliseconds: float
 
 
 class Started(TypedDict):
@@ -137,4 +190,4 @@ class Failed(TypedDict):
     """ISO 8601 instant, for `usage_limit`."""
 
 
-RunnerEvent = Started | Activity | Output | Usage | Done | Failed
+RunnerEvent = Proof | Started | Activity | Output | Usage | Done | Failed

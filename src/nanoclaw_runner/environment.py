@@ -37,4 +37,6 @@ def agent_environment(request: ContainerInput, image: Mapping[str, str]) -> dict
         "TERM": "dumb",
         "TZ": request["timezone"],
         "XDG_CACHE_HOME": "/tmp/.cache",  # noqa: S108  # the sandbox's own; of the home only the CLIs' directories can be written
+        "npm_config_cache": "/tmp/.cache/npm",  # noqa: S108  # it does not read the one above
+        "NODE_USE_ENV_PROXY": "1",  # else Node's own fetch takes no notice of the proxy
     }

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ _SHOWN_CHARACTERS: Final = 300  # of a task's prompt; --json shows all
 _MILLISECONDS: Final = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _FLAGS: Final = {
     "chatJid": "--chat",
+    "files": "--file",
     "target_group": "--group",
     "requiresTrigger": "--requires-trigger",
     "containerConfig": "--container-config",
@@ -50,6 +52,8 @@ def understand(arguments: Sequence[str]) -> tuple[Verb, dict[str, Any], bool]:
     given = vars(options)
     verb: Verb = options.verb
     fields = {field.name: given[field.name] for field in verb.fields if field.name in given}
+    if verb.argument_optional and not fields.keys() & {"text", "files"}:
+        parser.error("say something, or name a --file")
     config = {name: given[name] for name in ("approvalPolicy", "authMethod") if name in given}
     if config and "provider" not in fields:
         parser.error("--approval-policy and --auth-method need --provider")
@@ -121,7 +125,7 @@ def _declare_field(parser: argparse.ArgumentParser, verb: Verb, field: Field) ->
     required = field in verb.needed
     match field.name:
         case _ if field is verb.argument:
-            _declare_argument(parser, field)
+            _declare_argument(parser, field, optional=verb.argument_optional)
         case "schedule_type":
             _declare_schedule(parser, required)
         case "schedule_value":
@@ -138,9 +142,10 @@ def _declare_field(parser: argparse.ArgumentParser, verb: Verb, field: Field) ->
             _declare_option(parser, field, required)
 
 
-def _declare_argument(parser: argparse.ArgumentParser, field: Field) -> None:
+def _declare_argument(parser: argparse.ArgumentParser, field: Field, *, optional: bool) -> None:
     if field.name in ("text", "prompt"):
-        parser.add_argument(field.name, type=_text, help=f"{field.help}; - reads it from stdin")
+        nargs = "?" if optional else None
+        parser.add_argument(field.name, type=_text, nargs=nargs, help=f"{field.help}; - reads it from stdin")
     else:
         parser.add_argument(field.name, metavar="FOLDER" if field.name == "folder" else "ID", help=field.help)
 
@@ -166,6 +171,9 @@ def _declare_option(parser: argparse.ArgumentParser, field: Field, required: boo
     text = f"{field.help} (main only)" if field.main else field.help
     if field.kind == "boolean":
         parser.add_argument(flag, dest=field.name, action=argparse.BooleanOptionalAction, help=text)
+        return
+    if field.kind == "array":
+        parser.add_argument(flag, dest=field.name, action="append", type=_path, metavar="PATH", help=text)
         return
     parser.add_argument(
         flag,
@@ -193,6 +201,10 @@ class _Schedule(argparse.Action):
 
 def _text(word: str) -> str:
     return sys.stdin.read() if word == "-" else word
+
+
+def _path(word: str) -> str:
+    return os.path.abspath(word)  # noqa: PTH100  # pathlib is slow to import
 
 
 def _milliseconds(word: str) -> str:

@@ -98,5 +98,7 @@ def _schema(verb: Verb, main: bool) -> Json:
 
 
 def _property(field: Field) -> Json:
-    choices = {"enum": list(field.choices)} if field.choices else {}
-    return {"type": field.kind, **choices, "description": field.help}
+    more: Json = {"enum": list(field.choices)} if field.choices else {}
+    if field.kind == "array":
+        more = {"items": {"type": "string"}}
+    return {"type": field.kind, **more, "description": field.help}

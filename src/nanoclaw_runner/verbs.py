@@ -30,13 +30,15 @@ class Verb(NamedTuple):
     example: str
     """What may follow those words."""
     argument: Field | None = None
-    """Required; in the command it stands without a name."""
+    """In the command it stands without a name."""
     required: tuple[Field, ...] = ()
     optional: tuple[Field, ...] = ()
     main: bool = False
     """Only main is heard."""
     shows: str = ""
     """The file of the mailbox that is the answer; without one, the host is asked."""
+    argument_optional: bool = False
+    """Whether a request may do without its argument."""
 
     @property
     def type(self) -> str:
@@ -51,12 +53,12 @@ class Verb(NamedTuple):
     @property
     def needed(self) -> tuple[Field, ...]:
         """The fields that every request has."""
-        return ((self.argument,) if self.argument else ()) + self.required
+        return ((self.argument,) if self.argument and not self.argument_optional else ()) + self.required
 
     @property
     def fields(self) -> tuple[Field, ...]:
         """All fields."""
-        return self.needed + self.optional
+        return ((self.argument,) if self.argument else ()) + self.required + self.optional
 
 
 _TASK_ID: Final = Field("taskId", "the task's id, as the list of tasks shows it")
@@ -87,16 +89,26 @@ _SETTINGS: Final = (
         'for example {"codex": {"approvalPolicy": "auto", "authMethod": "chatgpt"}}; takes the place of the old one',
         kind="object",
     ),
+    Field(
+        "senders",
+        'who may wake the agent, for example {"policy": "allowlist", "allow": ["4915112345678"]}',
+        kind="object",
+    ),
+    Field("network", 'which hosts it may reach, for example {"allow": ["example.com"]}', kind="object"),
     Field("containerConfig", 'for example {"timeout": 600000}; takes the place of the old one', kind="object"),
 )
 
 SEND: Final = Verb(
     "send_message",
     "send",
-    "Send a message to the chat now, before your final answer.",
+    "Send a message, files or both to the chat now, before your final answer.",
     '"Found it, one more minute."',
     Field("text", "what to say"),
-    optional=(Field("chatJid", "another chat than this group's own", main=True),),
+    optional=(
+        Field("files", "files to send, by their paths below /workspace/group", kind="array"),
+        Field("chatJid", "another chat than this group's own", main=True),
+    ),
+    argument_optional=True,
 )
 
 VERBS: Final = (

@@ -1,25 +1,33 @@
 """The outbox's way to a channel that fails in every way a platform can."""
 
+import json
 import sqlite3
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Set
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import anyio
 import pytest
 
-from nanoclaw.channels.base import Receipt, Receive
+from nanoclaw.channels.base import ChannelState, MessageRef, Outbound, Receipt, Receive
+from nanoclaw.clock import Clock
+from nanoclaw.config import Home
 from nanoclaw.delivery import Delivery
 from nanoclaw.errors import ChannelError, ChannelUnavailable, DeliveryRejected, DeliveryUnknown
-from nanoclaw.model import Jid, OutboxState
+from nanoclaw.groups import GroupRegistry
+from nanoclaw.model import InboundMessage, InboundReceipt, Jid, OutboxState, OutgoingFile
 from nanoclaw.pulse import Pulse
 from nanoclaw.reconcile import reconcile_outbox
-from nanoclaw.store import outbox
+from nanoclaw.store import messages, outbox
 from nanoclaw.store.database import Database, open_database
 
 pytestmark = pytest.mark.anyio
 _CHAT = Jid("flaky:a")
+_AT = datetime(2026, 1, 1, tzinfo=UTC)
+_PARTS = ["one " * 20 + "end", "two " * 20 + "end", "three " * 12 + "end"]
+_LONG = "\n\n".join(_PARTS)
 
 
 class SteppingClock:
@@ -33,40 +41,88 @@ class SteppingClock:
         return self._now
 
 
+class StandingClock:
+    """It is always the same time."""
+
+    def now(self) -> datetime:
+        return _AT
+
+
+def _nothing() -> None: ...
+
+
 class FlakyChannel:
     """Fails as told, once for each entry, and keeps what it took."""
 
     name = title = "flaky"
+    text_limit = 100
 
-    def __init__(self, *failures: ChannelError, repeatable: bool = False) -> None:
+    def __init__(self, *failures: ChannelError | None, repeatable: bool = False) -> None:
         self.repeatable = repeatable
+        self.changed = Pulse()
         self._failures = list(failures)
-        self.took: list[tuple[str, str]] = []
+        self.parts: list[Outbound] = []
+        self.raised: list[ChannelError] = []
+        self.connected = True
+        self.after_send = _nothing
+
+    @property
+    def took(self) -> list[tuple[str, str]]:
+        return [(part.key, part.text) for part in self.parts]
 
     def owns(self, chat: Jid) -> bool:
         return chat.startswith("flaky:")
 
     def connect(self, receive: Receive) -> AbstractAsyncContextManager[None]:
-        return self._nothing()
+        return self._connected()
 
     @asynccontextmanager
-    async def _nothing(self) -> AsyncGenerator[None]:
+    async def _connected(self) -> AsyncGenerator[None]:
         yield
 
-    async def send(self, chat: Jid, text: str, key: str) -> Receipt:
-        if self._failures:
-            raise self._failures.pop(0)
-        self.took.append((key, text))
-        return Receipt(platform_id=f"p-{key}")
+    def state(self) -> ChannelState:
+        return ChannelState(state="connected", connected=self.connected)
+
+    def follow(self, chats: Set[Jid]) -> None: ...
+
+    def formatted(self, text: str) -> str:
+        return text
+
+    async def send(self, chat: Jid, message: Outbound) -> Receipt:
+        failure = self._failures.pop(0) if self._failures else None
+        if failure is not None:
+            self.raised.append(failure)
+            raise failure
+        self.parts.append(message)
+        self.after_send()
+        return Receipt(platform_id=f"p-{message.key}")
+
+    async def react(self, chat: Jid, to: MessageRef, emoji: str) -> None: ...
+
+    async def refresh(self) -> None: ...
 
     async def set_typing(self, chat: Jid, typing: bool) -> None: ...
 
 
+def write_groups(tmp_path: Path, folders: dict[str, str]) -> None:
+    groups = {jid: {"name": folder.title(), "folder": folder, "trigger": "@A"} for jid, folder in folders.items()}
+    (tmp_path / "registered_groups.json").write_text(json.dumps(groups), encoding="utf-8")
+
+
+def a_delivery(
+    tmp_path: Path, database: Database, channel: FlakyChannel, clock: Clock, changed: Pulse | None = None
+) -> Delivery:
+    groups = GroupRegistry(tmp_path / "registered_groups.json")
+    return Delivery(Home(tmp_path), database, groups, [channel], clock, changed or Pulse())
+
+
 @asynccontextmanager
-async def delivering(tmp_path: Path, channel: FlakyChannel) -> AsyncGenerator[tuple[Database, Delivery]]:
-    clock = SteppingClock()
+async def delivering(
+    tmp_path: Path, channel: FlakyChannel, clock: Clock | None = None
+) -> AsyncGenerator[tuple[Database, Delivery]]:
+    clock = clock or SteppingClock()
     async with open_database(tmp_path / "n.db", clock.now()) as database:
-        delivery = Delivery(database, [channel], clock, Pulse())
+        delivery = a_delivery(tmp_path, database, channel, clock)
         async with anyio.create_task_group() as group:
             with anyio.fail_after(20):
                 yield database, delivery
@@ -119,13 +175,168 @@ async def test_a_chat_that_no_channel_owns_fails_visibly_and_holds_up_nobody(tmp
     assert [text for _, text in channel.took] == ["one"]
 
 
-@pytest.mark.parametrize(("repeatable", "state"), [(True, OutboxState.READY), (False, OutboxState.UNKNOWN)])
-async def test_what_a_crash_interrupted_is_repeated_only_where_that_is_harmless(
-    tmp_path: Path, repeatable: bool, state: OutboxState
+@pytest.mark.parametrize(("repeatable", "took"), [(True, ["1", "2", "3"]), (False, ["2", "3"])])
+async def test_what_a_crash_interrupted_is_repeated_only_where_that_is_harmless_and_the_rest_goes(
+    tmp_path: Path, repeatable: bool, took: list[str]
 ) -> None:
     clock = SteppingClock()
     async with open_database(tmp_path / "n.db", clock.now()) as database:
-        await put(database, "one")
+        await put(database, _LONG)
         await database.write(outbox.take, clock.now())
         await reconcile_outbox(database, [FlakyChannel(repeatable=repeatable)], clock)
-        assert await states(database) == {"one": state}
+    channel = FlakyChannel(repeatable=repeatable)
+    async with delivering(tmp_path, channel, clock):
+        pass
+    assert [key.rpartition("/")[2] for key, _ in channel.took] == took
+    async with open_database(tmp_path / "n.db", clock.now()) as database:
+        assert await states(database) == {_LONG: OutboxState.SENT if repeatable else OutboxState.UNKNOWN}
+
+
+async def test_a_reply_whose_last_part_a_crash_interrupted_is_settled_as_unknown(tmp_path: Path) -> None:
+    clock = SteppingClock()
+    channel = FlakyChannel()
+    async with delivering(tmp_path, channel, clock) as (database, _):
+        await put(database, "one")
+        await database.write(outbox.take, clock.now())
+        await reconcile_outbox(database, [channel], clock)
+    assert channel.took == []
+    async with open_database(tmp_path / "n.db", clock.now()) as database:
+        assert await states(database) == {"one": OutboxState.UNKNOWN}
+
+
+async def test_a_long_text_goes_in_parts_and_a_pause_repeats_none_of_them(tmp_path: Path) -> None:
+    channel = FlakyChannel(None, ChannelUnavailable("away"))
+    async with delivering(tmp_path, channel) as (database, _):
+        await put(database, _LONG, "after")
+    assert [text for _, text in channel.took] == [*_PARTS, "after"]
+    assert [key for key, _ in channel.took] == [f"{_LONG}/{number}" for number in (1, 2, 3)] + ["after/1"]
+
+
+async def test_a_part_of_which_nobody_knows_holds_up_none_of_the_rest(tmp_path: Path) -> None:
+    channel = FlakyChannel(None, DeliveryUnknown("no ack"))
+    async with delivering(tmp_path, channel) as (database, _):
+        await put(database, _LONG)
+    assert [text for _, text in channel.took] == [_PARTS[0], _PARTS[2]]
+    async with open_database(tmp_path / "n.db", SteppingClock().now()) as database:
+        assert await states(database) == {_LONG: OutboxState.UNKNOWN}
+
+
+async def test_a_receipt_settles_what_was_unknown_whether_it_comes_later_or_was_there_first(tmp_path: Path) -> None:
+    channel = FlakyChannel(DeliveryUnknown("no ack"), DeliveryUnknown("no ack"))
+    async with delivering(tmp_path, channel) as (database, _):
+        await put(database, "late")
+        await put(database, "early", chat=Jid("flaky:b"))
+        receipt = InboundReceipt(chat=Jid("flaky:b"), platform_id="e", state="server", at=_AT, key="early/1")
+        assert not await database.write(outbox.note_receipt, receipt), "nothing is unknown yet"
+    async with open_database(tmp_path / "n.db", SteppingClock().now()) as database:
+        assert await states(database) == {"late": OutboxState.UNKNOWN, "early": OutboxState.SENT}
+        receipt = InboundReceipt(chat=_CHAT, platform_id="l", state="device", at=_AT, key="late/1")
+        assert await database.write(outbox.note_receipt, receipt)
+        assert not await database.write(outbox.note_receipt, receipt), "once"
+        assert (await states(database))["late"] is OutboxState.SENT
+
+
+async def test_a_host_that_stops_between_two_parts_goes_on_with_the_next(tmp_path: Path) -> None:
+    channel = FlakyChannel()
+    clock = SteppingClock()
+    async with open_database(tmp_path / "n.db", clock.now()) as database:
+        await put(database, _LONG)
+        delivery = a_delivery(tmp_path, database, channel, clock)
+        async with anyio.create_task_group() as group:
+            channel.after_send = group.cancel_scope.cancel
+            await delivery.run()
+        assert len(channel.took) == 1
+        assert await states(database) == {_LONG: OutboxState.READY}
+    channel.after_send = _nothing
+    async with delivering(tmp_path, channel, clock):
+        pass
+    assert [text for _, text in channel.took] == _PARTS
+
+
+async def test_the_owner_is_told_once_of_what_was_lost_and_not_of_the_loss_of_that(tmp_path: Path) -> None:
+    write_groups(tmp_path, {"flaky:main": "main", "flaky:a": "family"})
+    failures = (DeliveryUnknown("no ack"), DeliveryRejected("blocked"), DeliveryRejected("blocked"))
+    channel = FlakyChannel(*failures)
+    clock = SteppingClock()
+    async with open_database(tmp_path / "n.db", clock.now()) as database:
+        await put(database, "perhaps", "never")
+        pulse = Pulse()
+        delivery = a_delivery(tmp_path, database, channel, clock, pulse)
+        with anyio.fail_after(20):
+            async with anyio.create_task_group() as group:
+                group.start_soon(delivery.run)
+                group.start_soon(delivery.tell_of_losses)
+                while len(channel.took) + len(channel.raised) < 4:
+                    await pulse.after(pulse.count)
+                await delivery.flush()
+                group.cancel_scope.cancel()
+        found = await states(database)
+        assert sorted(found) == ["loss-1", "loss-2", "never", "perhaps"]
+        assert sorted(state for key, state in found.items() if key.startswith("loss")) == ["failed", "sent"]
+        (told,) = [text for _, text in channel.took]
+        assert "Family" in told
+        assert "“perhaps”" in told or "“never”" in told
+
+
+async def test_what_waited_for_a_connection_goes_when_it_is_back(tmp_path: Path) -> None:
+    channel = FlakyChannel(ChannelUnavailable("away"))
+    channel.connected = False
+    clock = StandingClock()
+    async with open_database(tmp_path / "n.db", clock.now()) as database:
+        await put(database, "one")
+        pulse = Pulse()
+        delivery = a_delivery(tmp_path, database, channel, clock, pulse)
+        with anyio.fail_after(20):
+            async with anyio.create_task_group() as group:
+                group.start_soon(delivery.run)
+                group.start_soon(delivery.follow, channel)
+                await pulse.after(0)
+                assert (channel.took, len(channel.raised)) == ([], 1)
+                channel.connected = True
+                channel.changed.fire()
+                while not channel.took:
+                    await pulse.after(pulse.count)
+                group.cancel_scope.cancel()
+
+
+async def test_files_follow_their_text_and_the_first_has_a_short_one_as_its_caption(tmp_path: Path) -> None:
+    files = [OutgoingFile(file=f"family/{name}", name=name, mime="text/plain") for name in ("a.txt", "b.txt")]
+    channel = FlakyChannel()
+    async with delivering(tmp_path, channel) as (database, _):
+        for key, text in (("short", "here"), ("long", _LONG), ("none", "")):
+            await database.write(outbox.put, key, _CHAT, "message", text, None, _AT, files=files)
+    assert [(part.key, part.text, part.file and part.file.name) for part in channel.parts] == [
+        ("short/1", "here", "a.txt"),
+        ("short/2", "", "b.txt"),
+        *((f"long/{number}", text, None) for number, text in enumerate(_PARTS, 1)),
+        ("long/4", "", "a.txt"),
+        ("long/5", "", "b.txt"),
+        ("none/1", "", "a.txt"),
+        ("none/2", "", "b.txt"),
+    ]
+    first = channel.parts[0].file
+    assert first is not None
+    assert first.path == Home(tmp_path).outgoing / "family" / "a.txt"
+
+
+async def test_a_reply_refers_to_the_message_that_asked_while_that_is_there(tmp_path: Path) -> None:
+    channel = FlakyChannel()
+    asked = InboundMessage(
+        channel="flaky",
+        account="me",
+        chat=_CHAT,
+        chat_name="",
+        sender="bob",
+        sender_name="Bob",
+        ext_id="7",
+        text="@A?",
+        sent_at=_AT,
+    )
+    async with delivering(tmp_path, channel) as (database, _):
+        seq = (await database.write(messages.insert, asked, _AT)).seq
+        gone = (await database.write(messages.insert, replace(asked, ext_id="8"), _AT)).seq
+        await database.write(messages.withdraw, gone, _AT)
+        await database.write(outbox.put, "k", _CHAT, "reply", _LONG, None, _AT, answers=seq)
+        await database.write(outbox.put, "l", _CHAT, "reply", "x", None, _AT, answers=gone)
+    reference = MessageRef(sender="bob", ext_id="7", text="@A?")
+    assert [part.answers for part in channel.parts] == [reference, None, None, None]

@@ -8,6 +8,7 @@ from nanoclaw.ipc.commands import VERBS, Command
 from nanoclaw.model import MAIN_FOLDER, Folder, Jid
 
 _SHOWN_CHARACTERS = 60  # of a claim, in the log
+_NOT_FOR_OWNER = "only in answer to one of the owners may main do this; let one of them ask for it here"
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +19,15 @@ class Permit:
     """What the file claimed about its sender and is not so, a phrase each; for the log."""
 
 
-def authorise(command: Command, folder: Folder, own_chat: Jid, is_main: bool, *, owner: Folder | None = None) -> Permit:
+def authorise(
+    command: Command,
+    folder: Folder,
+    own_chat: Jid,
+    is_main: bool,
+    *,
+    owner: Folder | None = None,
+    for_owner: bool = True,
+) -> Permit:
     """Decide whether the group at `folder`, whose chat is `own_chat`, may do this.
 
     Args:
@@ -27,14 +36,15 @@ def authorise(command: Command, folder: Folder, own_chat: Jid, is_main: bool, *,
         own_chat: its chat.
         is_main: whether it is `main`.
         owner: whose the task is that the command is about, once that was looked up.
+        for_owner: whether it acts for somebody who owns the assistant; else `main` may do no more than other groups.
 
     Raises:
         MailboxError: it may not.
     """
     verb = VERBS[command.verb]
     another = owner not in (None, folder) or command.concerns_another(folder, own_chat)
-    if not (verb.main if is_main else verb.other if another else verb.own):
-        raise MailboxError(_refusal(command, own_allowed=verb.own, own_chat=own_chat))
+    if not (verb.main if is_main and for_owner else verb.other if another else verb.own):
+        raise MailboxError(_NOT_FOR_OWNER if is_main else _refusal(command, own_allowed=verb.own, own_chat=own_chat))
     return Permit(contradictions=_contradictions(command, folder, is_main))
 
 

@@ -5,19 +5,23 @@ right; agents are shown it when they got it wrong.
 """
 
 import re
-from typing import Annotated, Any, ClassVar, Final, NamedTuple
+from typing import Annotated, Any, ClassVar, Final, NamedTuple, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from nanoclaw.model import ContextMode, Folder, Jid, MissedPolicy, TaskId
 from nanoclaw.providers import ProviderName
 from nanoclaw.schedule import ScheduleType
+from nanoclaw.wire import GROUP_DIRECTORY
 
 MAX_TEXT_BYTES: Final = 64 << 10
 """Longest text of a message, in UTF-8; WhatsApp takes no more than 65,536 characters."""
 MAX_PROMPT_BYTES: Final = 16 << 10
 """Longest prompt of a task."""
 MAX_JID_CHARACTERS: Final = 256
+MAX_FILES: Final = 16
+"""Of one message."""
+MAX_PATH_CHARACTERS: Final = 1024
 
 CONTROLS: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tab and line feed: a terminal would obey them
 
@@ -25,14 +29,23 @@ CONTROLS: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tab an
 def _cleaned(text: str, limit: int) -> str:
     cleaned = CONTROLS.sub("", text)
     if not cleaned.strip():
-        raise ValueError("is empty; say something or write no file")
+        raise ValueError(_EMPTY)
     if len(cleaned.encode()) > limit:
         raise ValueError(f"is longer than {limit >> 10} KiB; send it in parts or send a summary")
     return cleaned
 
 
+_EMPTY: Final = "is empty; say something or write no file"
+
+
 def _message_text(text: str) -> str:
-    return _cleaned(text, MAX_TEXT_BYTES)
+    return _cleaned(text, MAX_TEXT_BYTES) if text.strip() else ""
+
+
+def _agents_path(path: str) -> str:
+    if not path.startswith("/") or len(path) > MAX_PATH_CHARACTERS or "\0" in path:
+        raise ValueError(f"must name files like {GROUP_DIRECTORY}/report.pdf")
+    return path
 
 
 def _prompt(text: str) -> str:
@@ -81,10 +94,22 @@ class SendMessage(Command):
     verb = "message"
     example = '{"type": "message", "text": "The report is ready."}'
 
-    text: Annotated[str, AfterValidator(_message_text)] = Field(description="a string: what to say")
+    text: Annotated[str, AfterValidator(_message_text)] = Field(default="", description="a string: what to say")
+    files: list[Annotated[str, AfterValidator(_agents_path)]] = Field(
+        default=[],
+        description=f'a list of at most {MAX_FILES} paths like ["{GROUP_DIRECTORY}/report.pdf"]: files to send',
+        max_length=MAX_FILES,
+    )
     chat: Annotated[Jid, AfterValidator(_chat)] | None = Field(
         default=None, alias="chatJid", description="a string: the chat's address; without it, your own chat"
     )
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if not self.text and not self.files:
+            given = "text" in self.model_fields_set
+            raise ValueError(f"`text` {_EMPTY if given else 'is missing; it is a string: what to say'}")
+        return self
 
     def concerns_another(self, folder: Folder, own_chat: Jid) -> bool:
         """Whether the message is for another chat."""
@@ -189,6 +214,12 @@ class GroupSettings(Command):
     provider: ProviderName | None = Field(default=None, description='"claude" or "codex"')
     provider_config: dict[str, Any] | None = Field(
         default=None, alias="providerConfig", description='an object like {"codex": {"approvalPolicy": "auto"}}'
+    )
+    senders: dict[str, Any] | None = Field(
+        default=None, description='an object like {"policy": "allowlist", "allow": ["4915112345678"]}'
+    )
+    network: dict[str, Any] | None = Field(
+        default=None, description='an object like {"policy": "allowlist", "allow": ["example.com"]}'
     )
     container_config: dict[str, Any] | None = Field(
         default=None, alias="containerConfig", description='an object like {"timeout": 600000}'

@@ -107,6 +107,24 @@ def read_regular(parent: int, name: str, most: int) -> bytes:
         MailboxError: it is anything else.
         OSError: the machine failed.
     """
+    with regular(parent, name) as (handle, size):
+        content = bytearray()
+        while size <= most and len(content) <= most:
+            block = os.read(handle, min(_BLOCK, most + 1 - len(content)))
+            if not block:
+                return bytes(content)
+            content += block
+    raise MailboxError(f"it is larger than {most >> 10} KiB; write less")
+
+
+@contextmanager
+def regular(parent: int, name: str) -> Generator[tuple[int, int]]:
+    """Open a plain file for reading, for as long as the context lasts; also tells its size as it is now.
+
+    Raises:
+        MailboxError: it is anything else.
+        OSError: the machine failed.
+    """
     try:
         handle = os.open(name, _CONTENT, dir_fd=parent)
     except OSError as error:
@@ -120,24 +138,14 @@ def read_regular(parent: int, name: str, most: int) -> bytes:
             raise
         raise MailboxError(reason) from None
     try:
-        return _content(handle, most)
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode):
+            raise MailboxError(f"it is {kind(status.st_mode)}; write a regular file")
+        if status.st_nlink != 1:
+            raise MailboxError(f"it has {status.st_nlink} hard links; write a file of its own")
+        yield handle, status.st_size
     finally:
         os.close(handle)
-
-
-def _content(handle: int, most: int) -> bytes:
-    status = os.fstat(handle)
-    if not stat.S_ISREG(status.st_mode):
-        raise MailboxError(f"it is {kind(status.st_mode)}; write a regular file")
-    if status.st_nlink != 1:
-        raise MailboxError(f"it has {status.st_nlink} hard links; write a file of its own")
-    content = bytearray()
-    while status.st_size <= most and len(content) <= most:
-        block = os.read(handle, min(_BLOCK, most + 1 - len(content)))
-        if not block:
-            return bytes(content)
-        content += block
-    raise MailboxError(f"it is larger than {most >> 10} KiB; write less")
 
 
 def sync(handle: int) -> None:

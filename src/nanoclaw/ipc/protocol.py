@@ -121,6 +121,8 @@ def _no_such_type(document: dict[str, Any]) -> str:
 
 
 def _sentence(detail: ErrorDetails, model: type[Command]) -> str:
+    if not detail["loc"]:
+        return str(detail.get("ctx", {})["error"])
     name = str(detail["loc"][0])
     if detail["type"] == "value_error":
         return f"`{name}` {detail.get('ctx', {})['error']}"

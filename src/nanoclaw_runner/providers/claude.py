@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Iterable, Sequence
 from typing import Final, Protocol, cast
 
 from nanoclaw.wire import AGENT_HOME, GLOBAL_DIRECTORY, ContainerInput, Done, Failed
@@ -31,6 +32,7 @@ _SETTINGS: Final = {
     "CLAUDE_BYTE_STREAM_IDLE_TIMEOUT_MS": "120000",
     "IS_SANDBOX": "1",  # it is one, whatever uid the engine has mapped us to
 }
+_SHELL_START: Final = "/tmp/.nanoclaw-shell"  # noqa: S108  # the sandbox's own, and nothing in it is secret
 _NOT_OURS: Final = "CronCreate,CronDelete,CronList,ScheduleWakeup"
 """Tools that schedule inside the CLI, which ends with the run: tasks are scheduled through the mailbox."""
 
@@ -40,7 +42,7 @@ _SERVERS: Final = json.dumps({"mcpServers": {SERVER: {"type": "sdk", "name": SER
 
 
 class _Session(Protocol):
-    def converse(self, cli: Cli, prompt: str, emit: Emitter, *, main: bool) -> Conversation: ...
+    def converse(self, cli: Cli, prompt: str, images: Sequence[str], emit: Emitter, *, main: bool) -> Conversation: ...
 
 
 def run(request: ContainerInput, emit: Emitter) -> Done | Failed:
@@ -68,7 +70,7 @@ def _converse(
 ) -> tuple[Cli, Conversation]:
     cli = _start(request, system_prompt, session_id)
     session = cast("_Session", import_lightly("nanoclaw_runner.providers.claude_session"))
-    conversation = session.converse(cli, prompt, emit, main=request["isMain"])
+    conversation = session.converse(cli, prompt, request.get("images", ()), emit, main=request["isMain"])
     cli.wait(_EXIT_PATIENCE)
     return cli, conversation
 
@@ -82,17 +84,26 @@ def _failure(conversation: Conversation, cli: Cli) -> Failed:
 
 
 def _start(request: ContainerInput, system_prompt: str, session_id: str | None) -> Cli:
-    environment = {**agent_environment(request, os.environ), **_SETTINGS, "ANTHROPIC_BASE_URL": f"{RELAY}/anthropic"}
+    plain = agent_environment(request, os.environ)
+    environment = {**plain, **_SETTINGS, "ANTHROPIC_BASE_URL": f"{RELAY}/anthropic"}
     token = -1
     if request["credential"] == "api_key":
         environment["ANTHROPIC_API_KEY"] = "placeholder"  # the gateway puts the key in its place
-    elif secret := request.get("secret"):
+    elif secret := "placeholder" if request.get("credentialAtGateway") else request.get("secret"):
         token = _as_pipe(secret)
         environment["CLAUDE_CODE_OAUTH_TOKEN_FILE_DESCRIPTOR"] = str(token)
+    environment["CLAUDE_ENV_FILE"] = _write_shell_start([*(environment.keys() - plain.keys()), "CLAUDE_ENV_FILE"])
     cli = Cli(_command(request, system_prompt, session_id), environment)
     if token >= 0:
         os.close(token)
     return cli
+
+
+def _write_shell_start(names: Iterable[str]) -> str:
+    """What Claude Code puts before each command of the agent, so that no shell has what only the CLI needs."""
+    with open(_SHELL_START, "w", encoding="ascii") as file:  # noqa: PTH123  # no pathlib at a start
+        file.write(f"unset {' '.join(names)}\n")
+    return _SHELL_START
 
 
 def _command(request: ContainerInput, system_prompt: str, session_id: str | None) -> list[str]:

@@ -5,7 +5,7 @@ import json
 import os
 import sys
 from asyncio.streams import FlowControlMixin
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final
 
 from claude_agent_sdk import (
@@ -24,27 +24,37 @@ from nanoclaw_runner.cli import Cli
 from nanoclaw_runner.emitter import Emitter
 from nanoclaw_runner.mcp import respond
 from nanoclaw_runner.providers.claude_events import Conversation
+from nanoclaw_runner.providers.images import image_blocks
 from nanoclaw_runner.providers.transcript import archive
 
 _MAX_LINE_BYTES: Final = 64 << 20
 """A message is one line, and a tool's result in it may be an image."""
 
 
-def converse(cli: Cli, prompt: str, emit: Emitter, *, main: bool) -> Conversation:
+def converse(cli: Cli, prompt: str, images: Sequence[str], emit: Emitter, *, main: bool) -> Conversation:
     """Say `prompt` and take in what follows, until the CLI has said all.
 
     Args:
         cli: Claude Code, just started.
         prompt: the user's message.
+        images: files that are shown with it.
         emit: told what the agent does.
         main: whether it has the tools that are main's alone.
     """
     conversation = Conversation()
-    asyncio.run(_converse(_Pipes(cli, conversation, emit, main), prompt))
+    blocks = image_blocks(images)
+    said = _with_images(prompt, blocks) if blocks else prompt
+    asyncio.run(_converse(_Pipes(cli, conversation, emit, main), said))
     return conversation
 
 
-async def _converse(transport: Transport, prompt: str) -> None:
+async def _with_images(prompt: str, blocks: list[dict[str, Any]]) -> AsyncIterator[dict[str, Any]]:
+    content = [*blocks, {"type": "text", "text": prompt}]
+    message = {"role": "user", "content": content}
+    yield {"type": "user", "session_id": "", "message": message, "parent_tool_use_id": None}
+
+
+async def _converse(transport: Transport, prompt: str | AsyncIterator[dict[str, Any]]) -> None:
     options = ClaudeAgentOptions(
         hooks={"PreCompact": [HookMatcher(hooks=[_keep_transcript])]},
         verbatim_prompts=True,  # what people write is neither a /command nor an @file to be read

@@ -8,7 +8,7 @@ from nanoclaw_runner.cli import Cli
 from nanoclaw_runner.emitter import Emitter
 from nanoclaw_runner.environment import agent_environment
 from nanoclaw_runner.prelude import codex_prompt
-from nanoclaw_runner.providers.codex_config import command, write_first_config
+from nanoclaw_runner.providers.codex_config import codex_environment, command, write_first_config
 from nanoclaw_runner.providers.codex_events import Turn
 from nanoclaw_runner.surroundings import local_time, read_memory
 
@@ -24,7 +24,7 @@ def run(request: ContainerInput, emit: Emitter) -> Done | Failed:
         OSError: the sandbox lacks something.
     """
     write_first_config(_CODEX_HOME)
-    environment = {**agent_environment(request, os.environ), "CODEX_HOME": _CODEX_HOME}
+    environment = codex_environment(agent_environment(request, os.environ), _CODEX_HOME)
     prompt = codex_prompt(
         request, read_memory(GLOBAL_DIRECTORY), read_memory(GROUP_DIRECTORY), local_time(request["timezone"])
     )

@@ -11,7 +11,11 @@ from nanoclaw_runner.environment import RELAY
 _Scalar = str | bool | int
 _Value = _Scalar | Mapping[str, _Scalar]
 
-_SHELL_LACKS: Final = frozenset(("CODEX_HOME",))
+_RENEWAL_VARIABLE: Final = "CODEX_REFRESH_TOKEN_URL_OVERRIDE"
+_NOWHERE: Final = "http://127.0.0.1:1/oauth/token"
+"""The host renews logins: a Codex that has none to renew with must not ask OpenAI for it, again and again."""
+
+_SHELL_LACKS: Final = frozenset(("CODEX_HOME", _RENEWAL_VARIABLE))
 """What is Codex' own business and not that of the commands it runs."""
 
 _CONFIG_FILE: Final = "config.toml"
@@ -25,6 +29,11 @@ _CONFIG = """\
 """
 
 
+def codex_environment(environment: Mapping[str, str], home: str) -> dict[str, str]:
+    """The environment of Codex itself, from that of everything an agent runs."""
+    return {**environment, "CODEX_HOME": home, _RENEWAL_VARIABLE: _NOWHERE}
+
+
 def command(request: ContainerInput, environment: Mapping[str, str]) -> list[str]:
     """The command line of one run. `environment` is Codex' own."""
     argv = ["codex", "exec", "--json", "--ephemeral", "--skip-git-repo-check", "--sandbox", "danger-full-access"]
@@ -32,11 +41,13 @@ def command(request: ContainerInput, environment: Mapping[str, str]) -> list[str
         argv += ["-c", f"{key}={_toml(value)}"]
     if request["model"]:
         argv += ["--model", request["model"]]
-    return [*argv, "-"]
+    for image in request.get("images", []):
+        argv += ["--image", image]
+    return [*argv, "--", "-"]  # without --, the prompt would be one more image
 
 
 def _overrides(request: ContainerInput, environment: Mapping[str, str]) -> dict[str, _Value]:
-    chatgpt = request["credential"] == "chatgpt"
+    chatgpt = request["credential"] == "chatgpt" and not request.get("credentialAtGateway")
     provider: dict[str, _Scalar] = {
         "name": "nanoclaw",
         "base_url": f"{RELAY}/openai",

@@ -6,18 +6,20 @@ one, and fixed parts of its own sentences where there is none. What is not known
 
 import json
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from nanoclaw.wire import Failed, FailureKind
 from nanoclaw_runner.events import failed, kind_of_status
 
 _STATUS: Final = re.compile(r"(?:unexpected status|last status:) (\d{3})\b")
+_RENEWAL: Final = "/oauth/token)"
+"""How the address ends at which a Codex that was refused has tried to renew its login."""
 _SENTENCES: Final[tuple[tuple[str, FailureKind], ...]] = (
     ("hit your usage limit", "usage_limit"),
     ("Quota exceeded", "billing"),
     ("could not be refreshed", "auth"),
-    ("/oauth/token)", "auth"),  # the model server refused the login, and there was no renewing it
+    (_RENEWAL, "auth"),  # the model server refused the login, and only the host can renew it
     ("high demand", "overloaded"),
     ("at capacity", "overloaded"),
     ("context window", "context_too_long"),
@@ -48,6 +50,8 @@ def failure_of_turn(text: str, now: datetime) -> Failed:
     """
     kind = classify(text)
     words = _api_error(text).get("message") or _URL.sub("", text).removeprefix("unexpected status ")
+    if _RENEWAL in text:
+        words = "the access token was not accepted"
     return failed(kind, words, resets_at(text, now) if kind == "usage_limit" else None)
 
 
@@ -80,13 +84,16 @@ def classify(text: str) -> FailureKind:
 
 
 def resets_at(text: str, now: datetime) -> str | None:
-    """When a usage limit ends, as an ISO 8601 instant, if the sentence says so: `… try again at 9:49 AM.`"""
+    """When a usage limit ends, as an ISO 8601 instant, if the sentence says so: `… try again at 9:49 AM.`
+
+    The sentence leaves the seconds away, so it is over for certain when that minute is.
+    """
     found = _RESET.search(text)
     if not found:
         return None
     day = f"{found['day']} {found['year']}" if found["day"] else now.strftime("%b %d %Y")
     moment = datetime.strptime(f"{day} {found['clock']}", "%b %d %Y %I:%M %p")  # noqa: DTZ007  # its zone comes next
-    return moment.replace(tzinfo=now.tzinfo).astimezone(UTC).isoformat()
+    return (moment.replace(tzinfo=now.tzinfo) + timedelta(minutes=1)).astimezone(UTC).isoformat()
 
 
 def _api_error(text: str) -> dict[str, str]:

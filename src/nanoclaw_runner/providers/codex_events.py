@@ -26,7 +26,7 @@ class Turn:
         """Take in one line; answers what the agent did, when the line says that it did something."""
         try:
             event: Any = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
         match event:
             case {"type": "turn.completed", "usage": {"input_tokens": taken, "output_tokens": given, **usage}}:
