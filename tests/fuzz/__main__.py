@@ -1,176 +1,124 @@
-"""`make fuzz`: a million hostile files through a mailbox, without a crash, a lost file or an escape.
+"""`make fuzz`: hostile input for every parser that takes bytes from an agent or a chat.
 
-The same seed makes the same files. It runs apart from the tests, as it takes a while.
+The same seed makes the same inputs. What fails is kept in `corpus/`, where a test replays it from then on. All of it
+takes a while, and so it runs apart from the tests.
 """
 
 import argparse
-import json
-import os
+import hashlib
 import random
-import shutil
-import stat
-import tempfile
+import signal
+import sys
 import time
-from collections import Counter
-from collections.abc import Callable, Generator
-from contextlib import contextmanager, suppress
+import traceback
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
-from nanoclaw.errors import MailboxError
-from nanoclaw.ipc import files
-from nanoclaw.ipc.commands import VERBS
-from nanoclaw.model import Folder
+from tests.fuzz import agents, mailbox_files, people, requests
+from tests.fuzz.mutation import mutated
+from tests.fuzz.target import TARGETS, Target
 
-_FOLDER = Folder("fuzzed")
-_SECRET = "what lies outside must never be read"
-_GOOD = [verb.model.example.encode() for verb in VERBS.values()]
-_MONSTERS = [
-    b"[" * 5000,
-    b'{"a":' * 3000,
-    b"9" * 5000,
-    b'{"type":NaN}',
-    b'"',
-    b"",
-    b'{"type":"message","text":"\\ud800"}',
-]
+MODULES: Final = (agents, people, requests)
+"""Importing them puts their targets on the list."""
+CORPUS: Final = Path(__file__).parent / "corpus"
+
+_INPUTS: Final = 500_000
+_SLOWER: Final = {"door": 20, "allowlist": 5, "mailbox files": 2, "whatsapp": 2}
+"""Targets that get a fraction of the inputs, as each costs more."""
+_FAILURES: Final = 20  # of one target: what comes after is most likely the same again
+_SLOW_SECONDS: Final = 1.0
+_POOL: Final = 2000
+_FILES: Final = "mailbox files"
 
 
-class Fuzzer:
-    """One mailbox in a directory of its own, with a secret beside it."""
+def kept(name: str) -> list[Path]:
+    """The inputs of a target that once failed."""
+    return sorted((CORPUS / name).glob("*"))
 
-    def __init__(self, directory: Path, seed: int) -> None:
-        self.random = random.Random(seed)
-        self.directory = directory
-        self.root = directory / "ipc"
-        self.mailbox = self.root / _FOLDER
-        self.secret = directory / "secret.json"
-        self.secret.write_text(json.dumps({"type": "message", "text": _SECRET}), encoding="utf-8")
-        files.prepare(self.root, _FOLDER)
-        self.seen: Counter[str] = Counter()
 
-    def name(self) -> str:
-        choice = self.random.random()
-        if choice < 0.7:
-            return f"{self.random.randrange(10**6)}.json"
-        if choice < 0.8:
-            return f".{self.random.randbytes(4).hex()}"
-        raw = bytes(byte for byte in self.random.randbytes(self.random.randrange(1, 60)) if byte not in b"\0/") or b"a"
-        return os.fsdecode(raw) + self.random.choice(["", ".json"])
+def fuzz(target: Target, count: int, seed: int) -> dict[str, bytes]:
+    """Try so many inputs; answers what went wrong, each with an input that makes it."""
+    randomly = random.Random(f"{target.name} {seed}")
+    pool = [*target.seeds, *(path.read_bytes() for path in kept(target.name))]
+    found: dict[str, bytes] = {}
+    failures = 0
+    for _ in range(count):
+        data = mutated(randomly, pool, target.words)
+        try:
+            with bounded(_SLOW_SECONDS):
+                target.check(data)
+        except Exception as error:  # noqa: BLE001  # that is what is looked for
+            what = _where(error)
+        else:
+            what = ""
+            if len(pool) < _POOL and randomly.random() < 0.01:
+                pool.append(data)
+        if what:
+            found.setdefault(what, data)
+            failures += 1
+            if failures >= _FAILURES:
+                break
+    return found
 
-    def content(self) -> bytes:
-        choice = self.random.random()
-        if choice < 0.3:
-            return self.random.choice(_GOOD)
-        if choice < 0.7:
-            spoiled = bytearray(self.random.choice(_GOOD))
-            for _ in range(self.random.randrange(1, 5)):
-                spoiled[self.random.randrange(len(spoiled))] = self.random.randrange(256)
-            return bytes(spoiled)
-        if choice < 0.9:
-            return self.random.randbytes(self.random.randrange(200))
-        return self.random.choice(_MONSTERS)
 
-    def write(self, path: Path) -> None:
-        path.write_bytes(self.content())
-
-    def write_with_odd_mode(self, path: Path) -> None:
-        self.write(path)
-        path.chmod(self.random.choice([0, 0o111, 0o4755]))
-
-    def link_outside(self, path: Path) -> None:
-        target = self.random.choice([os.fspath(self.secret), "/etc/passwd", path.name, "/dev/zero", "..", "../claimed"])
-        path.symlink_to(target)
-
-    def link_hard(self, path: Path) -> None:
-        others = list((self.mailbox / "messages").iterdir())
-        if others:
-            path.hardlink_to(self.random.choice(others))
-
-    def make_fifo(self, path: Path) -> None:
-        os.mkfifo(path)
-
-    def make_tree(self, path: Path) -> None:
-        (path / "x").mkdir(parents=True)
-        (path / "x" / "y.json").write_bytes(_GOOD[0])
-        if self.random.random() < 0.5:
-            path.chmod(self.random.choice([0, 0o200, 0o500]))
-
-    def make_huge(self, path: Path) -> None:
-        path.touch()
-        os.truncate(path, 1 << 40)
-
-    def put(self) -> None:
-        """Put one thing into an inbox; what cannot be put there is no loss."""
-        makers: list[Callable[[Path], None]] = [
-            self.write, self.write_with_odd_mode, self.link_outside, self.link_hard,
-            self.make_fifo, self.make_tree, self.make_huge,
-        ]  # fmt: skip
-        (maker,) = self.random.choices(makers, weights=[86, 4, 3, 2, 2, 2, 1])
-        path = self.mailbox / self.random.choice(files.INBOXES) / self.name()
-        with suppress(OSError):
-            if not os.path.lexists(path):
-                maker(path)
-                self.seen[maker.__name__] += 1
-
-    def collect(self) -> None:
-        """Have the reader take everything that is there."""
-        more = True
-        while more:
-            now = time.time() + self.random.choice([0, 0, 1000])
-            with files.opened(self.root, _FOLDER) as box:
-                haul = files.collect(box, now, patient=self.random.random() < 0.3)
-                for claim in haul.claims:
-                    refused = isinstance(claim.command, MailboxError)
-                    self.seen["refused" if refused else "understood"] += 1
-                    if _SECRET in repr(claim.command):
-                        raise AssertionError("something outside the mailbox was read")
-                    files.finish(box, claim, b"{}", refused=refused)
-                files.tidy(box)
-            more = haul.more
-
-    def check(self) -> None:
-        """Nothing outside has changed, and what the host keeps is plain files within their limits."""
-        assert json.loads(self.secret.read_text(encoding="utf-8"))["text"] == _SECRET
-        assert sorted(path.name for path in self.directory.iterdir()) == ["ipc", "secret.json"]
-        assert [path.name for path in self.root.iterdir()] == [_FOLDER]
-        for kept, most in ((files.RESULTS, files.KEPT_RESULTS), (files.REFUSED, files.KEPT_REFUSED)):
-            found = list((self.mailbox / kept).iterdir())
-            assert len(found) <= most
-            assert all(stat.S_ISREG(path.lstat().st_mode) and path.lstat().st_nlink == 1 for path in found)
+class Slow(Exception):
+    """It takes longer than any such input should."""
 
 
 @contextmanager
-def scratch() -> Generator[Path]:
-    """A directory in memory where there is one."""
-    memory = Path("/dev/shm")
-    directory = Path(tempfile.mkdtemp(prefix="nanoclaw-fuzz-", dir=memory if memory.is_dir() else None))
+def bounded(seconds: float) -> Generator[None]:
+    """Raise `Slow` after so many seconds of work, where it is at that moment; patterns can take for ever."""
+
+    def interrupt(_number: int, _frame: object) -> None:
+        raise Slow
+
+    signal.signal(signal.SIGVTALRM, interrupt)
+    signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
     try:
-        yield directory
+        yield
     finally:
-        shutil.rmtree(directory)
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+
+
+def _where(error: Exception) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    if isinstance(error, Slow):
+        ours = [frame for frame in frames if "nanoclaw" in frame.filename and "fuzz" not in frame.filename]
+        return f"it takes long in {Path(ours[-1].filename).name}:{ours[-1].name}" if ours else "it takes long"
+    last = frames[-1]
+    return f"{type(error).__name__} at {Path(last.filename).name}:{last.lineno}: {str(error)[:100]!r}"
+
+
+def keep(name: str, data: bytes) -> Path:
+    """Put an input into the corpus."""
+    path = CORPUS / name / hashlib.sha256(data).hexdigest()[:16]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    return path
 
 
 def main() -> None:
-    """Fuzz, and say what was met."""
+    """Fuzz, and say what was found; the exit status says whether anything was."""
     parser = argparse.ArgumentParser(prog="fuzz")
-    parser.add_argument("--files", type=int, default=1_000_000)
+    parser.add_argument("--target", action="append", choices=[*TARGETS, _FILES], help="not all of them")
+    parser.add_argument("--inputs", type=int, default=_INPUTS, help="for each target; the slow ones get fewer")
     parser.add_argument("--seed", type=int, default=int(time.time()))
     options = parser.parse_args()
-    begun = time.monotonic()
-    with scratch() as directory:
-        fuzzer = Fuzzer(directory, options.seed)
-        done = shown = 0
-        while done < options.files:
-            count = min(fuzzer.random.randrange(1, 400), options.files - done)
-            for _ in range(count):
-                fuzzer.put()
-            done += count
-            fuzzer.collect()
-            fuzzer.check()
-            if done // 10_000 > shown:
-                shown = done // 10_000
-                print(f"seed {options.seed}: {done} files, {time.monotonic() - begun:.0f} s", flush=True)
-    print(", ".join(f"{name} {count}" for name, count in sorted(fuzzer.seen.items())))
+    found: list[str] = []
+    for name in options.target or [*TARGETS, _FILES]:
+        count = max(1, options.inputs // _SLOWER.get(name, 1))
+        begun = time.monotonic()
+        met = ""
+        if name == _FILES:
+            met = mailbox_files.run(count, options.seed)
+        else:
+            findings = fuzz(TARGETS[name], count, options.seed)
+            found += [f"{name}: {what}: {keep(name, data)}" for what, data in findings.items()]
+            print(*found[len(found) - len(findings) :], sep="\n", end="\n" if findings else "", flush=True)
+        print(f"{name}: {count} inputs, seed {options.seed}, {time.monotonic() - begun:.0f} s {met}", flush=True)
+    sys.exit(bool(found))
 
 
 if __name__ == "__main__":
