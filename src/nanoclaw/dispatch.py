@@ -23,11 +23,13 @@ class Dispatch:
         self._services = services
         self._executor = executor
         self._busy: set[Folder] = set()
+        self._stoppable: dict[Run, anyio.CancelScope] = {}
         self._draining = False
 
     async def run(self) -> None:
         """Claim and execute for ever; ends by cancellation, which puts running runs back."""
         async with anyio.create_task_group() as executions:
+            executions.start_soon(self._heed_stops, name="stops")
             while True:
                 seen = self._services.pulses.runs.count
                 if not self._draining:
@@ -53,10 +55,22 @@ class Dispatch:
 
     async def _execute(self, run: Run) -> None:
         try:
-            await self._executor.execute(run)
+            with anyio.CancelScope() as scope:
+                self._stoppable[run] = scope
+                await self._executor.execute(run)
         finally:
+            self._stoppable.pop(run, None)
             self._busy.discard(run.folder)
             self._services.pulses.runs.fire()
+
+    async def _heed_stops(self) -> None:
+        """End the sandbox of every run that somebody has stopped; the database knows which."""
+        while True:
+            seen = self._services.pulses.stops.count
+            for run, scope in list(self._stoppable.items()):
+                if await self._services.database.read(runs.was_stopped, run):
+                    scope.cancel()
+            await self._services.pulses.stops.after(seen)
 
     async def _pause(self) -> float:
         if self._draining or len(self._busy) >= self._services.settings.runs.max_concurrent:

@@ -14,6 +14,8 @@ _SETTLED = frozenset({OutboxState.SENT, OutboxState.FAILED, OutboxState.UNKNOWN}
 
 def answer_to(db: sqlite3.Connection, folder: Folder, seq: Seq) -> tuple[AnswerState, list[OutboxItem]]:
     """How far the answer to a message is, and what of it has been delivered."""
+    if reply := outbox.to_command(db, seq):
+        return ("answered" if reply.state in _SETTLED else "waiting"), [reply]
     run = runs.answering(db, folder, seq)
     if run is None:
         return "not_addressed", []

@@ -15,7 +15,8 @@ from typing import Final
 
 from nanoclaw.clock import from_iso, iso
 from nanoclaw.model import Folder, Jid, Run, RunId, RunState, Seq, TaskId, TokenUsage
-from nanoclaw.store import outbox
+from nanoclaw.routing import is_quoted
+from nanoclaw.store import messages, outbox
 from nanoclaw.wire import FailureKind
 
 _TASKS_STAND_BACK: Final = timedelta(minutes=10)
@@ -79,7 +80,8 @@ def _start(db: sqlite3.Connection, run_id: RunId, now: datetime) -> Run:
     row = db.execute(
         "UPDATE run SET state = 'running', attempt = attempt + 1, started_at = :now, failure = NULL, detail = NULL,"
         " after_seq = coalesce((SELECT answered_seq FROM cursor WHERE cursor.folder = run.folder), 0),"
-        " upto_seq = coalesce((SELECT max(seq) FROM message WHERE message.chat = run.chat), 0)"
+        " upto_seq = coalesce((SELECT max(seq) FROM message WHERE message.chat = run.chat), 0),"
+        " upto_change = coalesce((SELECT max(id) FROM change WHERE change.chat = run.chat), 0)"
         " WHERE id = :id RETURNING *",
         {"now": iso(now), "id": run_id},
     ).fetchone()
@@ -91,7 +93,8 @@ def finish(db: sqlite3.Connection, run: Run, success: Success, now: datetime) ->
     if not _end(db, run, RunState.DONE, now, provider=success.provider, usage=success.usage):
         return False
     if success.reply:
-        outbox.put(db, f"run-{run.id}", run.chat, "reply", success.reply, run.id, now)
+        answers = _quoted_by_reply(db, run)
+        outbox.put(db, f"run-{run.id}", run.chat, "reply", success.reply, run.id, now, answers=answers)
     if run.task_id is not None:
         _count_failures(db, run, failed=False)
     else:
@@ -105,11 +108,22 @@ def finish(db: sqlite3.Connection, run: Run, success: Success, now: datetime) ->
     return True
 
 
+def _quoted_by_reply(db: sqlite3.Connection, run: Run) -> Seq | None:
+    """The message that the reply is shown as an answer to, if it is."""
+    asked = messages.wakers(db, run.chat, run.after_seq, run.upto_seq) if run.task_id is None else []
+    if not asked:
+        return None
+    seq = Seq(asked[-1]["seq"])
+    newer = messages.newer_count(db, run.chat, seq)
+    return seq if is_quoted(is_group=messages.is_group(db, run.chat), newer_messages=newer) else None
+
+
 def _move_cursor(db: sqlite3.Connection, run: Run) -> None:
     db.execute(
-        "INSERT INTO cursor (folder, answered_seq) VALUES (?, ?)"
-        " ON CONFLICT (folder) DO UPDATE SET answered_seq = max(answered_seq, excluded.answered_seq)",
-        (run.folder, run.upto_seq),
+        "INSERT INTO cursor (folder, answered_seq, told_change) VALUES (?, ?, ?)"
+        " ON CONFLICT (folder) DO UPDATE SET answered_seq = max(answered_seq, excluded.answered_seq),"
+        " told_change = max(told_change, excluded.told_change)",
+        (run.folder, run.upto_seq, run.upto_change),
     )
 
 
@@ -154,24 +168,68 @@ def fail(db: sqlite3.Connection, run: Run, failing: Failing, now: datetime) -> b
 
 def _put_back(db: sqlite3.Connection, run: Run, failing: Failing, due_at: datetime) -> bool:
     _fold_newer_into(db, run)
-    return _changed(
+    changed = _changed(
         db.execute(
             "UPDATE run SET state = 'waiting', failures = failures + 1, due_at = ?, failure = ?, detail = ?,"
             " provider = ? WHERE id = ? AND attempt = ? AND state = 'running'",
             (iso(due_at), failing.kind, failing.detail, failing.provider, run.id, run.attempt),
         )
     )
+    cancel_needless(db, run.folder, run.chat)
+    return changed
 
 
 def interrupt(db: sqlite3.Connection, run: Run, now: datetime) -> bool:
     """Put back a run that the host itself stopped; it does not count as a failure."""
     _fold_newer_into(db, run)
-    return _changed(
+    changed = _changed(
         db.execute(
             "UPDATE run SET state = 'waiting', due_at = ? WHERE id = ? AND attempt = ? AND state = 'running'",
             (iso(now), run.id, run.attempt),
         )
     )
+    cancel_needless(db, run.folder, run.chat)
+    return changed
+
+
+def stop(
+    db: sqlite3.Connection, folder: Folder, chat: Jid, now: datetime, *, queue_too: bool
+) -> tuple[Run | None, int]:
+    """End the group's running run for good, as somebody said so; what it took counts as answered.
+
+    Args:
+        db: the database, in a transaction.
+        folder: whose run.
+        chat: its chat.
+        now: the present.
+        queue_too: whether what waits is forgotten as well.
+
+    Returns:
+        The run that was ended, and how many waiting ones were forgotten.
+    """
+    ended = running(db, folder)
+    if ended is not None:
+        _end(db, ended, RunState.FAILED, now, provider=ended.provider, failure="stopped")
+        if ended.task_id is None:
+            _move_cursor(db, ended)
+    if not queue_too:
+        return ended, 0
+    forgotten = db.execute("DELETE FROM run WHERE folder = ? AND state = 'waiting'", (folder,)).rowcount
+    db.execute(
+        "INSERT INTO cursor (folder, answered_seq) SELECT ?, coalesce(max(seq), 0) FROM message WHERE chat = ?"
+        " ON CONFLICT (folder) DO UPDATE SET answered_seq = max(answered_seq, excluded.answered_seq)",
+        (folder, chat),
+    )
+    return ended, forgotten
+
+
+def was_stopped(db: sqlite3.Connection, run: Run) -> bool:
+    """Whether this attempt was ended because somebody said so."""
+    row = db.execute(
+        "SELECT 1 FROM run WHERE id = ? AND attempt = ? AND state = 'failed' AND failure = 'stopped'",
+        (run.id, run.attempt),
+    ).fetchone()
+    return row is not None
 
 
 def recover(db: sqlite3.Connection, now: datetime) -> list[RunId]:
@@ -257,11 +315,12 @@ def get(db: sqlite3.Connection, run_id: RunId) -> Run | None:
     return from_row(row) if row else None
 
 
-def recent(db: sqlite3.Connection, limit: int, folder: Folder | None = None) -> list[Run]:
-    """The newest runs, newest first."""
+def recent(db: sqlite3.Connection, limit: int, folder: Folder | None = None, before: RunId | None = None) -> list[Run]:
+    """The newest runs older than `before`, newest first."""
     rows = db.execute(
-        "SELECT * FROM run WHERE :folder IS NULL OR folder = :folder ORDER BY id DESC LIMIT :limit",
-        {"folder": folder, "limit": limit},
+        "SELECT * FROM run WHERE (:folder IS NULL OR folder = :folder) AND (:before IS NULL OR id < :before)"
+        " ORDER BY id DESC LIMIT :limit",
+        {"folder": folder, "before": before, "limit": limit},
     )
     return [from_row(row) for row in rows]
 
@@ -286,6 +345,41 @@ def counts(db: sqlite3.Connection) -> dict[str, int]:
     return {"waiting": row["waiting"], "running": row["running"]}
 
 
+def waiting_count(db: sqlite3.Connection, folder: Folder) -> int:
+    """How many of the group's runs wait."""
+    row = db.execute("SELECT count(*) AS n FROM run WHERE folder = ? AND state = 'waiting'", (folder,)).fetchone()
+    return row["n"]
+
+
+def taken(db: sqlite3.Connection, folder: Folder) -> Seq:
+    """The last message that was given to an agent of this group: it is answered, or being answered."""
+    row = db.execute(
+        "SELECT max(coalesce((SELECT answered_seq FROM cursor WHERE folder = :folder), 0), coalesce((SELECT upto_seq"
+        " FROM run WHERE folder = :folder AND state = 'running' AND cause = 'messages'), 0)) AS seq",
+        {"folder": folder},
+    ).fetchone()
+    return Seq(row["seq"])
+
+
+def cancel_needless(db: sqlite3.Connection, folder: Folder, chat: Jid) -> None:
+    """Forget the group's waiting run if every message that it was for has been withdrawn."""
+    db.execute(
+        "DELETE FROM run WHERE folder = :folder AND state = 'waiting' AND cause = 'messages' AND NOT EXISTS (SELECT 1"
+        " FROM message WHERE chat = :chat AND seq > :taken AND wakes = 1 AND deleted_at IS NULL)"
+        " AND EXISTS (SELECT 1 FROM message WHERE chat = :chat AND seq > :taken AND wakes = 1)",
+        {"folder": folder, "chat": chat, "taken": taken(db, folder)},
+    )
+
+
+def woken_by_owner(db: sqlite3.Connection, folder: Folder) -> bool:
+    """Whether the group's running run was caused by an owner's message, or by a task."""
+    run = running(db, folder)
+    if run is None or run.task_id is not None:
+        return run is not None
+    asked = messages.wakers(db, run.chat, run.after_seq, run.upto_seq)
+    return any(row["standing"] == "owner" for row in asked)
+
+
 def _changed(cursor: sqlite3.Cursor) -> bool:
     return cursor.rowcount == 1
 
@@ -306,6 +400,7 @@ def from_row(row: sqlite3.Row) -> Run:
         ended_at=from_iso(row["ended_at"]) if row["ended_at"] else None,
         after_seq=Seq(row["after_seq"]),
         upto_seq=Seq(row["upto_seq"]),
+        upto_change=row["upto_change"],
         provider=row["provider"],
         failure=row["failure"],
         detail=row["detail"],
