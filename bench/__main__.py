@@ -16,7 +16,9 @@ from statistics import median
 
 import anyio
 
-from bench import bare, measures
+from bench import bare, measures, whatsapp
+from bench.gateway import gateway
+from bench.page import page
 
 _RESULTS = Path(__file__).parent / "results"
 
@@ -47,6 +49,7 @@ async def measure(engines: Sequence[str], turns: int) -> dict[str, dict[str, flo
                 "bare_seconds": median(measured.bare),
             }
             found[f"message to runner start, {engine}, {provider}"] = {"ms": median(measured.to_runner) * 1000}
+            found.setdefault(f"proof before a run, {engine}", {"ms": median(measured.proof) * 1000})
             found.setdefault("host share, message to sandbox start", {"ms": median(measured.host_share) * 1000})
     print("mailbox, idle host, ingest …", file=sys.stderr, flush=True)
     found["IPC file to sent"] = {"ms": median(await measures.mailbox(engines[0], 60)) * 1000}
@@ -57,6 +60,24 @@ async def measure(engines: Sequence[str], turns: int) -> dict[str, dict[str, flo
     found["scheduler lateness"] = {"ms": median(late) * 1000, "p99_ms": late[int(0.99 * (len(late) - 1))] * 1000}
     found["a look at 100,000 tasks"] = {"ms": median(measures.many_tasks(100_000)) * 1000}
     found["ingest"] = {"messages_per_second": await measures.ingest(engines[0], 1000)}
+    cost = await gateway(engines[0], 200)
+    found["gateway, added to a request"] = {"ms": (median(cost.through.whole) - median(cost.direct.whole)) * 1000}
+    first_byte = median(cost.through.first_byte) - median(cost.direct.first_byte)
+    found["gateway, added to a stream's first byte"] = {"ms": first_byte * 1000}
+    found["host memory, growth under 16 streams"] = {"megabytes": cost.growth_megabytes}
+    print("page …", file=sys.stderr, flush=True)
+    answers = await page(engines[0])
+    found["page with 100 groups, 10,000 runs, 100,000 messages"] = {
+        "ms": answers.slowest * 1000,
+        "usual_ms": answers.usual * 1000,
+    }
+    print("WhatsApp …", file=sys.stderr, flush=True)
+    chat = await whatsapp.latency(turns)
+    found["WhatsApp, message on the wire to sandbox start"] = {"ms": median(chat.to_agent) * 1000}
+    found["WhatsApp, agent done to reply on the wire"] = {"ms": median(chat.to_wire) * 1000}
+    carried = await whatsapp.load(10_000, 1_000)
+    found["WhatsApp, rate in and out"] = {"in/s": carried.received_per_second, "out/s": carried.sent_per_second}
+    found["WhatsApp worker after 10,000 messages"] = {"megabytes": carried.megabytes}
     return found
 
 

@@ -40,6 +40,7 @@ class Turns:
     bare: list[float] = field(default_factory=list[float])
     host_share: list[float] = field(default_factory=list[float])
     to_runner: list[float] = field(default_factory=list[float])
+    proof: list[float] = field(default_factory=list[float])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,15 +110,18 @@ def _note(world: World, found: Turns) -> None:
     finally:
         db.close()
     assert reply.sent_at is not None
-    lines = _log(world.home.run_logs(Folder("main")) / f"{run.id:06d}-{run.attempt}.jsonl")
+    lines = run_log(world.home.run_logs(Folder("main")) / f"{run.id:06d}-{run.attempt}.jsonl")
     began = next(line for line in lines if line["what"] == "start")
     spoke = next(line for line in lines if line["what"] == "event")
+    proof = next(line for line in lines if line["what"] == "proof")
+    found.proof.append(proof["milliseconds"] / 1000)
     found.turns.append((reply.sent_at - message.received_at).total_seconds())
     found.host_share.append((from_iso(began["at"]) - message.received_at).total_seconds())
     found.to_runner.append((from_iso(spoke["at"]) - message.received_at).total_seconds())
 
 
-def _log(path: Path) -> list[dict[str, Any]]:
+def run_log(path: Path) -> list[dict[str, Any]]:
+    """A run's log, line by line."""
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
@@ -150,11 +154,12 @@ async def idle(engine: str, seconds: float) -> Idle:
             before = _cpu_seconds(pid)
             await anyio.sleep(seconds)
             used = _cpu_seconds(pid) - before
-            megabytes = _resident_megabytes(pid)
+            megabytes = resident_megabytes(pid)
     return Idle(cpu_percent=100 * used / seconds, megabytes=megabytes)
 
 
-def _resident_megabytes(pid: int) -> float:
+def resident_megabytes(pid: int) -> float:
+    """What a process has in memory."""
     status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
     return int(status.split("VmRSS:")[1].split()[0]) / 1024
 

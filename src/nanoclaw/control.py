@@ -1,7 +1,8 @@
 """How the command line and the page talk to a running host: HTTP over a unix socket that only its owner can open.
 
 GET  /v1/status                          what there is and what is wrong
-POST /v1/messages                        {chat, sender, text, id?} → {seq, chat}; stored when it answers
+POST /v1/messages                        {chat, sender, text, id?, files?} → {seq, chat}; stored when it answers;
+                                         files: [{name, data}], data in base64; with files, text may be left out
 GET  /v1/answers?chat=&seq=&wait=        what was said in answer, waiting so many seconds for the run to end
 GET  /v1/events?chat=&after=             a stream, a JSON object a line: replies as they are delivered, and typing
 POST /v1/groups/reload                   take registered_groups.json as it stands into force
@@ -13,28 +14,31 @@ POST /v1/commands                        a command as in a mailbox, with the aut
 import json
 import os
 import socket
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
-from contextlib import contextmanager
+from base64 import b64decode
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 from uuid import uuid4
 
 import anyio
-import uvicorn
 from anyio.abc import TaskStatus
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from nanoclaw.channels.local import LocalChannel, local_message
+from nanoclaw.channels.local import MAX_FILE_BYTES, LocalChannel, local_file, local_message
 from nanoclaw.clock import iso
 from nanoclaw.errors import MailboxError, NanoclawError, NotFoundError, UsageError
 from nanoclaw.formatting import printable
 from nanoclaw.groups import find_group
 from nanoclaw.ipc.protocol import parse
-from nanoclaw.model import MAIN_FOLDER, Jid, OutboxItem, Seq
+from nanoclaw.model import Attachment, Jid, OutboxItem, Seq
 from nanoclaw.services import Services
+from nanoclaw.serving import serve_on
 from nanoclaw.store import answers, messages, outbox, runs, tasks
 from nanoclaw.taskview import task_json
 
@@ -75,12 +79,15 @@ class Control:
 
     async def post_message(self, request: Request) -> Response:
         body = await _body(request)
-        chat, text = Jid(_text(body, "chat")), printable(_text(body, "text"))
+        files = _files(body)
+        chat, text = Jid(_text(body, "chat")), printable(_text(body, "text") if "text" in body or not files else "")
         if not self._local.owns(chat) or chat not in self._services.groups.groups:
             raise NotFoundError(f"{chat} is not a registered local chat", "see `nanoclaw groups list`")
         ext_id = _text(body, "id") if "id" in body else None
-        message = local_message(chat, printable(_text(body, "sender")), text, self._services.clock, ext_id)
-        await self._local.submit(message)
+        sender = printable(_text(body, "sender"))
+        async with _unpacked(files) as attachments:
+            message = local_message(chat, sender, text, self._services.clock, ext_id, attachments)
+            await self._local.submit(message)
         seq = await self._services.database.read(messages.seq_of, message)
         return JSONResponse({"seq": seq, "chat": chat}, status_code=202)
 
@@ -96,7 +103,9 @@ class Control:
                     break
                 await self._services.pulses.outbox.after(seen)
         state, items = await self._services.database.read(answers.answer_to, group.folder, seq)
-        return JSONResponse({"state": state, "replies": [reply_json(item) for item in items]})
+        progress = [await self._services.database.read(outbox.progress, item) for item in items]
+        replies = [reply_json(item, far) for item, far in zip(items, progress, strict=True)]
+        return JSONResponse({"state": state, "replies": replies})
 
     async def events(self, request: Request) -> Response:
         group = find_group(self._services.groups.groups, request.query_params.get("chat", ""))
@@ -151,14 +160,14 @@ class Control:
     async def command(self, request: Request) -> Response:
         try:
             command = parse(await request.body())
-            answer = await self._services.verbs.apply(MAIN_FOLDER, f"control/{uuid4().hex}", command)
+            answer = await self._services.verbs.apply_for_owner(f"control/{uuid4().hex}", command)
         except MailboxError as error:
             raise UsageError(str(error)) from error
         return JSONResponse(answer)
 
 
-def reply_json(item: OutboxItem) -> dict[str, Any]:
-    """A reply as `send --json` and the page show it."""
+def reply_json(item: OutboxItem, progress: Mapping[str, datetime] | None = None) -> dict[str, Any]:
+    """A reply as `send --json` and the page show it; `progress`: how far it has come, where that is known."""
     return {
         "id": item.id,
         "chat": item.chat,
@@ -166,6 +175,8 @@ def reply_json(item: OutboxItem) -> dict[str, Any]:
         "text": item.text,
         "run": item.run_id,
         "at": iso(item.sent_at or item.created_at),
+        "files": [{"name": file.name, "mime": file.mime, "path": f"data/outgoing/{file.file}"} for file in item.files],
+        "delivery": {state: iso(at) for state, at in (progress or {}).items()},
     }
 
 
@@ -186,6 +197,34 @@ def _text(body: dict[str, Any], key: str) -> str:
     return value
 
 
+def _files(body: dict[str, Any]) -> list[tuple[str, bytes]]:
+    """Name and content of each."""
+    try:
+        found = [(printable(file["name"]), b64decode(file["data"], validate=True)) for file in body.get("files", [])]
+    except (TypeError, KeyError, ValueError) as error:
+        raise UsageError("files must be a list of {name, data}, data in base64") from error
+    if any(len(data) > MAX_FILE_BYTES for _, data in found):
+        raise UsageError(f"a file is larger than {MAX_FILE_BYTES >> 20} MiB", "send a smaller one")
+    return found
+
+
+@asynccontextmanager
+async def _unpacked(files: Sequence[tuple[str, bytes]]) -> AsyncGenerator[tuple[Attachment, ...]]:
+    """The files as a channel has them, for as long as the context lasts."""
+    if not files:
+        yield ()
+        return
+    with TemporaryDirectory(prefix="nanoclaw-") as directory:
+        yield await anyio.to_thread.run_sync(_written, Path(directory), files)
+
+
+def _written(directory: Path, files: Sequence[tuple[str, bytes]]) -> tuple[Attachment, ...]:
+    paths = [directory / str(number) for number in range(len(files))]
+    for path, (_, data) in zip(paths, files, strict=True):
+        path.write_bytes(data)
+    return tuple(local_file(path, name) for path, (name, _) in zip(paths, files, strict=True))
+
+
 def _number(request: Request, key: str) -> int:
     value = request.query_params.get(key, "")
     if not value.isdigit():
@@ -203,55 +242,9 @@ async def _refusal(_request: Request, error: Exception) -> Response:
     return JSONResponse(body, status_code=404 if isinstance(error, NotFoundError) else 400)
 
 
-class _Server(uvicorn.Server):
-    """uvicorn without its signal handlers, as the host has its own, and without its ten ticks a second, which only
-    refresh the date header that nobody here reads."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self._stop = anyio.Event()
-
-    def stop(self) -> None:
-        """Take no more requests and end."""
-        self.should_exit = True
-        self._stop.set()
-
-    async def main_loop(self) -> None:
-        await self._stop.wait()
-
-    @contextmanager
-    def capture_signals(self) -> Generator[None]:
-        yield
-
-
 async def serve(application: Starlette, path: Path, *, task_status: TaskStatus[None]) -> None:
     """Answer on the socket until cancelled; the next host replaces what is left of it."""
-    listener = _bind(path)
-    config = uvicorn.Config(
-        application,
-        log_config=None,
-        access_log=False,
-        lifespan="off",
-        ws="none",
-        date_header=False,
-        timeout_graceful_shutdown=1,
-    )
-    server = _Server(config)
-    try:
-        async with anyio.create_task_group() as serving:
-            serving.start_soon(_serve, server, listener)
-            task_status.started()
-            try:
-                await anyio.sleep_forever()
-            finally:
-                server.stop()
-    finally:
-        listener.close()
-
-
-async def _serve(server: _Server, listener: socket.socket) -> None:
-    with anyio.CancelScope(shield=True):  # it ends by should_exit, within timeout_graceful_shutdown
-        await server.serve(sockets=[listener])
+    await serve_on(application, _bind(path), task_status=task_status)
 
 
 def _bind(path: Path) -> socket.socket:

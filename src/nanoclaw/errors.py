@@ -9,11 +9,12 @@ NanoclawError                 has a text for the user (`str`), a cure (`hint`) a
 ├─ HostError           4      the host is not running, is running already, or does not answer
 ├─ SandboxError        6      an engine, an image or a sandbox cannot be had; `retryable` if trying again can help
 │  └─ MountError       6      a mount source is not what it must be (fail closed)
-├─ CredentialError     7      nobody is signed in, or what is there cannot be used
+├─ CredentialError     7      nobody is signed in, or what is there cannot be used; `retryable` as above
 ├─ ChannelError               a chat platform
 │  ├─ ChannelUnavailable      try again later; nothing was sent
 │  ├─ DeliveryRejected        the platform will never take this one
 │  └─ DeliveryUnknown         it may have been sent: never blindly repeated
+├─ BackupError         8      an archive cannot be written, or is not what it must be
 ├─ MailboxError               a file from an agent that cannot be taken: `str` is what the agent is told
 └─ WireError                  a line from a runner that is no event
 """
@@ -82,9 +83,13 @@ class MountError(SandboxError):
 
 
 class CredentialError(NanoclawError):
-    """Nobody is signed in, or what is there cannot be used."""
+    """Nobody is signed in, or what is there cannot be used; `retryable` if it may be usable later by itself."""
 
     exit_code = 7
+
+    def __init__(self, what: str, hint: str = "", *, retryable: bool = False) -> None:
+        super().__init__(what, hint)
+        self.retryable = retryable
 
 
 class ChannelError(NanoclawError):
@@ -107,6 +112,12 @@ class DeliveryUnknown(ChannelError):
 
 class ScheduleError(UsageError):
     """A schedule that cannot be."""
+
+
+class BackupError(NanoclawError):
+    """An archive cannot be written, or is not what it must be."""
+
+    exit_code = 8
 
 
 class MailboxError(NanoclawError):

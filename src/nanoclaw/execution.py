@@ -1,6 +1,9 @@
 """One attempt of one run, from its messages to its outcome."""
 
 import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import asdict, replace
 from functools import partial
 from secrets import token_hex
 from typing import Final
@@ -11,25 +14,30 @@ import anyio.to_thread
 import structlog
 
 from nanoclaw import credentials
-from nanoclaw.config import load_secrets, machine_timezone
-from nanoclaw.credentials import Credential
-from nanoclaw.errors import ConfigError, CredentialError, SandboxError, WireError
+from nanoclaw.budget import day_of, used_up
+from nanoclaw.config import machine_timezone
+from nanoclaw.credentials import Access, Credential
+from nanoclaw.errors import ConfigError, CredentialError, NanoclawError, SandboxError, WireError
 from nanoclaw.failures import Failure, judge, notice, task_notice
-from nanoclaw.formatting import reply_text
+from nanoclaw.formatting import printable, reply_text
 from nanoclaw.logs import RunLog, run_log
-from nanoclaw.model import RegisteredGroup, Run, ScheduledTask
+from nanoclaw.model import Budget, RegisteredGroup, Run, ScheduledTask
 from nanoclaw.outcome import Answered, Hearing, Outcome, died
 from nanoclaw.prompts import local_time
 from nanoclaw.providers import PROVIDERS
 from nanoclaw.request import build_request, is_late, timeout_seconds
-from nanoclaw.sandbox import mounts
-from nanoclaw.sandbox.base import SandboxProcess, SandboxSpec
+from nanoclaw.sandbox import mounts, proof
+from nanoclaw.sandbox.base import Sandbox, SandboxProcess, SandboxSpec
+from nanoclaw.sandbox.disk import Disk
 from nanoclaw.sandbox.limits import limits_of
+from nanoclaw.sandbox.proof import Record, Verdict
 from nanoclaw.services import Services
-from nanoclaw.store import runs, tasks
+from nanoclaw.store import runs, tasks, usage
 from nanoclaw.store.runs import Failing, Success
 from nanoclaw.taskview import in_zone
-from nanoclaw.wire import MAX_EVENT_BYTES, ContainerInput
+from nanoclaw.timeline import Timeline
+from nanoclaw.vigil import Vigil
+from nanoclaw.wire import MAX_EVENT_BYTES, FailureKind
 
 _START_SECONDS: Final = 60.0  # from the sandbox's start to the runner's first word, on a slow and busy machine
 _END_SECONDS: Final = 10.0  # from the end of the runner's output to the end of its sandbox
@@ -44,6 +52,7 @@ class Executor:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._zone = ZoneInfo(services.settings.timezone or machine_timezone())
+        self._disk = Disk(services.home, services.settings.sandbox.disk_bytes)
 
     async def execute(self, run: Run) -> None:
         """Carry out one attempt and record its outcome; when cancelled, put the run back."""
@@ -52,39 +61,51 @@ class Executor:
         if group is None or channel is None:
             await self._services.database.write(runs.drop, run)
             return
-        attempt = _Attempt(self._services, run, group, self._zone, channel.title)
-        try:
-            await channel.set_typing(run.chat, True)
-            await attempt.carry_out()
-        except anyio.get_cancelled_exc_class():
-            with anyio.CancelScope(shield=True):
-                if await self._services.database.write(runs.interrupt, run, self._services.clock.now()):
-                    log.warning("run.put_back", run=run.id, folder=run.folder)
-            raise
-        finally:
-            with anyio.CancelScope(shield=True):
-                await channel.set_typing(run.chat, False)
+        vigil = Vigil(self._services, run, channel)
+        timeline = Timeline(run, group.provider, self._services.clock)
+        attempt = _Attempt(self._services, run, group, self._zone, channel.title, self._disk, vigil, timeline)
+        with self._services.watching(timeline):
+            try:
+                async with vigil.kept():
+                    await attempt.carry_out()
+            except anyio.get_cancelled_exc_class():
+                with anyio.CancelScope(shield=True):
+                    if await self._services.database.write(runs.interrupt, run, self._services.clock.now()):
+                        log.warning("run.put_back", run=run.id, folder=run.folder)
+                raise
 
 
 class _Attempt:
     """One attempt; its outcome is recorded as soon as it is known, before the sandbox is gone."""
 
     def __init__(
-        self, services: Services, run: Run, group: RegisteredGroup, zone: ZoneInfo, channel_title: str
+        self,
+        services: Services,
+        run: Run,
+        group: RegisteredGroup,
+        zone: ZoneInfo,
+        channel_title: str,
+        disk: Disk,
+        vigil: Vigil,
+        timeline: Timeline,
     ) -> None:
         self._services = services
         self._run = run
         self._group = group
         self._zone = zone
         self._channel_title = channel_title
+        self._disk = disk
+        self._vigil = vigil
+        self._timeline = timeline
         self._task: ScheduledTask | None = None
-        self._secrets: dict[str, str] = {}
+        self._access: Access | None = None
 
     async def carry_out(self) -> None:
         try:
             await self._in_sandbox()
         except CredentialError as error:
-            failure = Failure(kind="not_signed_in", detail=str(error), retryable=False, hint=error.hint)
+            kind: FailureKind = "network" if error.retryable else "not_signed_in"
+            failure = Failure(kind=kind, detail=str(error), retryable=error.retryable, hint=error.hint)
         except SandboxError as error:
             failure = Failure(kind="sandbox", detail=str(error), retryable=error.retryable, hint=error.hint)
         except ConfigError as error:
@@ -100,27 +121,47 @@ class _Attempt:
         services, run, group = self._services, self._run, self._group
         if run.task_id is not None:
             self._task = await services.database.read(tasks.get, run.task_id)
-        self._secrets = load_secrets(services.home)
-        credential = credentials.resolve(group, self._secrets, services.home)
+        if (over := await self._over_budget()) is not None:
+            await self._settle(over)
+            return
+        access = await services.credentials.for_run(group, timeout_seconds(group, services.settings))
+        self._access, credential = access, access.credential
         if credential.note:
             log.info("run.credential", run=run.id, folder=run.folder, note=credential.note)
         request = await services.database.read(
             build_request, run, group, credential, services.settings, self._zone, self._channel_title
         )
+        if await self._disk.is_full(group):
+            await self._settle(self._disk_is_full())
+            return
         sandbox = await services.sandbox()
         spec = await self._prepare(credential)
-        redact = partial(credentials.redact, secrets=self._secrets)
         keep = services.settings.runs.keep_logs
         name = f"{run.id:06d}-{run.attempt}"
-        with run_log(services.home.run_logs(run.folder), name, services.clock, redact, keep) as record:
+        with run_log(services.home.run_logs(run.folder), name, services.clock, self._redact, keep) as record:
             record.write(
                 "start", sandbox=sandbox.name, name=spec.name, provider=group.provider, prompt=request["prompt"]
             )
-            async with sandbox.start(spec) as process:
-                outcome = await self._converse(process, request, record)
+            self._timeline.starts(sandbox.name)
+            async with AsyncExitStack() as loans, sandbox.start(spec) as process:
+
+                async def hand_over() -> None:
+                    await loans.enter_async_context(services.credentials.lent(run.folder, access))
+                    await process.send_line(json.dumps(request).encode())
+
+                outcome = await self._within_quota(partial(self._converse, sandbox, spec, process, hand_over, record))
+                self._timeline.stage("settle")
                 await services.mailbox.drain(run.folder)
                 await self._settle(outcome)
+                self._timeline.stage("end")
                 record.write("stderr", text=process.stderr_tail())
+
+    async def _over_budget(self) -> Failure | None:
+        if self._group.budget == Budget():
+            return None
+        today, tomorrow = day_of(self._services.clock.now(), self._zone)
+        spent = await self._services.database.read(usage.spent, self._run.folder, today)
+        return used_up(self._group.budget, spent, tomorrow)
 
     async def _prepare(self, credential: Credential) -> SandboxSpec:
         services, run = self._services, self._run
@@ -134,17 +175,75 @@ class _Attempt:
             mounts=mounts.group_mounts(services.home, self._group, services.groups.groups.values()),
             environment={"TZ": self._zone.key},
             limits=limits_of(services.settings.sandbox),
+            canary=token_hex(16),
         )
 
-    async def _converse(self, process: SandboxProcess, request: ContainerInput, record: RunLog) -> Outcome:
+    async def _within_quota(self, converse: Callable[[], Awaitable[Outcome]]) -> Outcome:
+        """Converse for as long as the group's files have room."""
+        outcome: Outcome = self._disk_is_full()
+        problem: NanoclawError | None = None
+
+        async def watch() -> None:
+            await self._disk.until_full(self._group)
+            conversing.cancel()
+
+        async with anyio.create_task_group() as watching:
+            watching.start_soon(watch, name="disk")
+            with anyio.CancelScope() as conversing:
+                try:
+                    outcome = await converse()
+                except NanoclawError as error:
+                    problem = error
+            watching.cancel_scope.cancel()
+        if problem is not None:
+            raise problem
+        return outcome
+
+    def _disk_is_full(self) -> Failure:
+        limit = self._services.settings.sandbox.disk
+        return Failure(kind="disk", detail=f"more than {limit}, with what its agent remembers", retryable=False)
+
+    async def _prove(
+        self, sandbox: Sandbox, spec: SandboxSpec, process: SandboxProcess, lines: AsyncIterator[bytes]
+    ) -> Verdict:
+        """Have the sandbox tried from inside. Nothing of the run is in it yet."""
+        home, traits = self._services.home, sandbox.traits()
+        asked = await anyio.to_thread.run_sync(proof.ask, home, traits, spec)
+        await process.send_line(json.dumps(asked).encode())
+        verdict = proof.judge(await anext(lines, None), traits)
+        if not verdict.held:
+            log.error("sandbox.does_not_hold", sandbox=sandbox.name, folder=spec.folder, **asdict(verdict))
+        return verdict
+
+    async def _converse(
+        self,
+        sandbox: Sandbox,
+        spec: SandboxSpec,
+        process: SandboxProcess,
+        hand_over: Callable[[], Awaitable[None]],
+        record: RunLog,
+    ) -> Outcome:
+        """Have the sandbox proven, hand over what the run needs, and hear what comes of it."""
+        self._timeline.stage("proof")
         hearing = Hearing()
+        verdict = proof.LATE
         limit = timeout_seconds(self._group, self._services.settings) + _DEADLINE_GRACE_SECONDS
+        lines = process.lines(MAX_EVENT_BYTES)
         try:
-            await process.send_line(json.dumps(request).encode())
             with anyio.fail_after(limit), anyio.CancelScope(deadline=anyio.current_time() + _START_SECONDS) as start:
-                async for line in process.lines(MAX_EVENT_BYTES):
+                verdict = await self._prove(sandbox, spec, process, lines)
+                self._timeline.proved(held=verdict.held)
+                if verdict.held:
+                    await hand_over()
+                await self._keep_proof(sandbox.name, verdict, record)
+                if not verdict.held:
+                    return verdict.failure(process.stderr_tail())
+                async for line in lines:
                     record.write("event", event=line.decode("utf-8", "replace"))
-                    hearing.take(line)
+                    self._services.pulses.activity.fire()
+                    event = hearing.take(line)
+                    self._vigil.take(event)
+                    self._timeline.take(event)
                     start.deadline = float("inf")
                     if hearing.outcome is not None:
                         return hearing.outcome
@@ -153,10 +252,17 @@ class _Attempt:
         except TimeoutError:
             return Failure(kind="timeout", detail="stopped by the host", retryable=False)
         if start.cancelled_caught:
+            if verdict is proof.LATE:
+                await self._keep_proof(sandbox.name, verdict, record)
             return Failure(kind="sandbox", detail="the runner did not begin in time", retryable=True)
         with anyio.move_on_after(_END_SECONDS):
             return died(await process.wait(), process.stderr_tail())
         return Failure(kind="crashed", detail="it closed its output and went on", retryable=True)
+
+    async def _keep_proof(self, sandbox: str, verdict: Verdict, record: RunLog) -> None:
+        record.write("proof", **asdict(verdict))
+        last = Record(folder=self._run.folder, sandbox=sandbox, at=self._services.clock.now(), verdict=verdict)
+        await anyio.to_thread.run_sync(proof.keep, self._services.home, last)
 
     async def _settle(self, outcome: Outcome) -> None:
         """Record the outcome, once: a second call finds the attempt over and changes nothing."""
@@ -177,6 +283,7 @@ class _Attempt:
             usage=answered.usage,
         )
         if await self._services.database.write(runs.finish, self._run, success, self._services.clock.now()):
+            self._timeline.done(answered.usage)
             log.info("run.done", run=self._run.id, folder=self._run.folder, attempt=self._run.attempt)
 
     def _reply(self, text: str) -> str:
@@ -187,8 +294,13 @@ class _Attempt:
             return f"(This was due at {due}; I was not running then.)\n\n{reply}"
         return reply
 
+    def _redact(self, text: str) -> str:
+        return credentials.redact(text, self._access.secrets) if self._access else text
+
     async def _fail(self, failure: Failure) -> None:
         services, run = self._services, self._run
+        if failure.kind == "auth" and self._access and services.credentials.suspect(self._access):
+            failure = replace(failure, retryable=True)
         now = services.clock.now()
         failures = run.failures + 1
         settings = services.settings.runs
@@ -201,15 +313,15 @@ class _Attempt:
             told = notice(failure, provider=provider.title, sign_in=sign_in, failures=failures, resets=resets)
             if self._task is not None:
                 told = task_notice(self._task.id, self._task.prompt, told)
-        detail = credentials.redact(failure.detail, self._secrets)
         failing = Failing(
             kind=failure.kind,
-            detail=detail,
+            detail=printable(self._redact(failure.detail)),
             provider=self._group.provider,
             retry_at=verdict.retry_at,
-            notice=told and credentials.redact(told, self._secrets),
+            notice=told and self._redact(told),
         )
         if await services.database.write(runs.fail, run, failing, now):
+            self._timeline.failed(failure.kind, again=verdict.retry_at is not None)
             log.warning(
                 "run.failed", run=run.id, folder=run.folder, kind=failure.kind, retry=verdict.retry_at is not None
             )

@@ -24,13 +24,20 @@ _SENTENCES: Final[dict[FailureKind, str]] = {
     "no_answer": "{provider} ended without an answer.",
     "crashed": "{provider} stopped unexpectedly.",
     "sandbox": "I could not start this group's sandbox.",
+    "disk": "This group's files take more room than they may.",
+    "budget": "What I may spend in this group today is used up.",
+    "stopped": "I was told to stop.",
     "internal": "Something went wrong inside NanoClaw.",
 }
+
+_PASSES: Final[frozenset[FailureKind]] = frozenset({"usage_limit", "budget"})
+"""With a time at which they end by themselves."""
 
 _CURES: Final[dict[FailureKind, str]] = {
     "auth": "Sign in again: {sign_in}.",
     "billing": "Add credit, then send your message again.",
     "model_not_found": "Change `model` in this group's providerConfig.",
+    "disk": "Remove some of them, or raise `sandbox.disk` in nanoclaw.toml.",
     "timeout": "Ask for a smaller step, or raise containerConfig.timeout for this group.",
 }
 
@@ -64,7 +71,7 @@ def judge(failure: Failure, failures: int, now: datetime, *, most: int, base_sec
         most: attempts in all.
         base_seconds: the wait after the first failure; it doubles.
     """
-    if failure.kind == "usage_limit" and failure.resets_at is not None and failure.resets_at > now:
+    if failure.kind in _PASSES and failure.resets_at is not None and failure.resets_at > now:
         return Verdict(retry_at=failure.resets_at, notify=True)
     if not failure.retryable or failures >= most:
         return Verdict(retry_at=None, notify=True)

@@ -4,8 +4,10 @@ The file is people's as much as the host's: unknown fields are kept, a broken ed
 and reason, and the last good state stays in force.
 """
 
+import difflib
 import fcntl
 import json
+import math
 import re
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import contextmanager
@@ -19,14 +21,19 @@ import structlog
 
 from nanoclaw.atomic import replace_file
 from nanoclaw.errors import ConfigError, NotFoundError
+from nanoclaw.hosts import parse_pattern
 from nanoclaw.model import (
     AdditionalMount,
     AuthMethod,
+    Budget,
     ClaudeConfig,
     CodexConfig,
     Folder,
     Jid,
+    NetworkConfig,
+    NetworkPolicy,
     RegisteredGroup,
+    SenderPolicy,
 )
 from nanoclaw.providers import DEFAULT_PROVIDER, PROVIDER_NAMES
 from nanoclaw.pulse import Pulse
@@ -114,6 +121,9 @@ class _Entry:
             claude=self._claude(self._object("providerConfig.claude", config.get("claude", {}))),
             additional_mounts=self._mounts(container.get("additionalMounts", [])),
             timeout_ms=self._timeout(container.get("timeout")),
+            budget=self._budget(self._object("budget", self._entry.get("budget", {}))),
+            senders=self._senders(self._entry.get("senders")),
+            network=self._network(self._object("network", self._entry.get("network", {}))),
             raw=dict(self._entry),
         )
 
@@ -152,12 +162,58 @@ class _Entry:
             readonly=self._flag(f"{where}.readonly", entry.get("readonly", True)),
         )
 
+    def _budget(self, config: dict[str, Any]) -> Budget:
+        tokens = self._positive("budget.tokensPerDay", config.get("tokensPerDay"))
+        if tokens is not None and not isinstance(tokens, int):
+            raise self._wrong("budget.tokensPerDay", tokens, "a whole number")
+        return Budget(tokens_per_day=tokens, usd_per_day=self._positive("budget.usdPerDay", config.get("usdPerDay")))
+
+    def _positive(self, key: str, value: object) -> int | float | None:
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+            raise self._wrong(key, value, "a number greater than 0")
+        return value
+
     def _timeout(self, value: object) -> int | None:
         if value is None:
             return None
         if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
             raise self._wrong("containerConfig.timeout", value, "a positive whole number of milliseconds")
         return value
+
+    def _senders(self, value: object) -> SenderPolicy:
+        if value is None:
+            return SenderPolicy()
+        config = self._object("senders", value)
+        names = config.get("allow", [])
+        if not isinstance(names, list):
+            raise self._wrong("senders.allow", names, "a list of addresses or phone numbers")
+        return SenderPolicy(
+            policy=self._choice("senders.policy", config.get("policy", "allowlist"), ("allowlist", "everyone")),
+            allow=tuple(
+                self._text(f"senders.allow[{number}]", name) for number, name in enumerate(cast("list[object]", names))
+            ),
+        )
+
+    def _network(self, config: dict[str, Any]) -> NetworkConfig:
+        policy = config.get("policy")
+        return NetworkConfig(
+            policy=None if policy is None else self._choice("network.policy", policy, get_args(NetworkPolicy)),
+            allow=self._hosts("network.allow", config.get("allow", [])),
+            deny=self._hosts("network.deny", config.get("deny", [])),
+        )
+
+    def _hosts(self, key: str, value: object) -> tuple[str, ...]:
+        if not isinstance(value, list):
+            raise self._wrong(key, value, "a list of hosts")
+        hosts = tuple(self._text(f"{key}[{number}]", entry) for number, entry in enumerate(cast("list[object]", value)))
+        for host in hosts:
+            try:
+                parse_pattern(host)
+            except ValueError as error:
+                raise ConfigError(f"{self._where}: {key}: {error}", "see docs/howto/network.md") from error
+        return hosts
 
     def _object(self, key: str, value: object) -> dict[str, Any]:
         if not isinstance(value, dict):
@@ -326,5 +382,7 @@ def find_group(groups: Mapping[Jid, RegisteredGroup], name: str) -> RegisteredGr
     for group in groups.values():
         if name in (group.folder, group.jid):
             return group
-    known = ", ".join(sorted(group.folder for group in groups.values())) or "none yet"
-    raise NotFoundError(f"there is no group {name!r}", f"known groups: {known}")
+    folders = sorted(group.folder for group in groups.values())
+    near = difflib.get_close_matches(name, folders, n=1)
+    meant = f"did you mean {near[0]}? " if near else ""
+    raise NotFoundError(f"there is no group {name!r}", f"{meant}known groups: {', '.join(folders) or 'none yet'}")

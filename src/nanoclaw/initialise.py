@@ -30,7 +30,7 @@ _SETTINGS: Final = """\
 """
 
 _ENV: Final = """\
-# Secrets. Only these names are read; an edit counts from the next message on.
+# Secrets; `nanoclaw auth login` writes them. Only these names are read; an edit counts from the next message on.
 # ANTHROPIC_API_KEY=
 # CLAUDE_CODE_OAUTH_TOKEN=
 # OPENAI_API_KEY=
@@ -39,13 +39,13 @@ _ENV: Final = """\
 # OPENAI_BASE_URL=
 """
 
-_GLOBAL_MEMORY: Final = """\
+GLOBAL_MEMORY: Final = """\
 # What every group's assistant knows
 
 Facts and rules that hold in all groups. The assistant of `main` may change this file; the others read it.
 """
 
-_GROUP_MEMORY: Final = """\
+GROUP_MEMORY: Final = """\
 # Memory of this group
 
 Facts worth keeping about this group and its people. The assistant reads this file at every run and may change it.
@@ -58,7 +58,7 @@ def initialise(home: Home) -> bool:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     _write_new(home.settings, _SETTINGS, 0o644)
     _write_new(home.env, _ENV, 0o600)
-    _write_new(home.groups / "global" / "CLAUDE.md", _GLOBAL_MEMORY, 0o644, for_agents=True)
+    _write_new(home.groups / "global" / "CLAUDE.md", GLOBAL_MEMORY, 0o644, for_agents=True)
     older_place = home.groups / "CLAUDE.md"
     if not older_place.exists() and not older_place.is_symlink():
         older_place.symlink_to("global/CLAUDE.md")
@@ -88,7 +88,7 @@ def make_group_directory(home: Home, folder: str) -> None:
         (home.groups / folder).mkdir(mode=0o700)
     except FileExistsError:
         return  # an agent may have rearranged it: nothing is written there from now on
-    _write_new(home.groups / folder / "CLAUDE.md", _GROUP_MEMORY, 0o644, for_agents=True)
+    _write_new(home.groups / folder / "CLAUDE.md", GROUP_MEMORY, 0o644, for_agents=True)
 
 
 def _write_new(path: Path, text: str, mode: int, *, for_agents: bool = False) -> None:

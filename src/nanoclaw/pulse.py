@@ -39,7 +39,13 @@ class Pulses:
 
     runs: Pulse = field(default_factory=Pulse)
     """A run was queued, put back or ended."""
+    activity: Pulse = field(default_factory=Pulse)
+    """A run has done something that its log tells."""
     outbox: Pulse = field(default_factory=Pulse)
     """A reply was put into the outbox, or settled."""
     tasks: Pulse = field(default_factory=Pulse)
     """A task was made, changed or moved on."""
+    stops: Pulse = field(default_factory=Pulse)
+    """Somebody told a group's agent to stop."""
+    chats: Pulse = field(default_factory=Pulse)
+    """A platform told what a chat is called and who is in it."""

@@ -8,7 +8,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
+from nanoclaw.credentials.accounts import log_out
 from nanoclaw.errors import NanoclawError, leaves
+from nanoclaw.model import Folder
 from nanoclaw.testing.models import ACCOUNT_ID, Conversation, say, shell, steps, synthetic_auth_json
 from nanoclaw.testing.world import World, make_world
 
@@ -74,12 +76,12 @@ async def codex_answers_with_chatgpt(world: World) -> None:
 
 
 async def codex_falls_back_to_the_key(world: World) -> None:
-    """The `auth.json` is removed and `OPENAI_API_KEY` is set: Codex answers with the key."""
+    """The login is removed and `OPENAI_API_KEY` is set: Codex answers with the key."""
     world.register("work", provider="codex")
-    login = world.sign_in_to_chatgpt("work", synthetic_auth_json())
+    world.sign_in_to_chatgpt("work", synthetic_auth_json())
     async with world.hosting() as client:
         await world.ask(client, "work", "@Andy ping five")
-        login.unlink()
+        log_out(world.home, "codex", Folder("work"))
         world.secrets(OPENAI_API_KEY=_KEY)
         replies = await world.ask(client, "work", "@Andy ping six")
     _expect([reply["text"] for reply in replies] == ["You said: @Andy ping six"], f"work was answered {replies}")

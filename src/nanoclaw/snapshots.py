@@ -16,7 +16,7 @@ from nanoclaw.clock import iso
 from nanoclaw.config import Home
 from nanoclaw.groups import GroupRegistry
 from nanoclaw.model import MAIN_FOLDER
-from nanoclaw.pulse import Pulse
+from nanoclaw.pulse import Pulse, Pulses
 from nanoclaw.store import messages, tasks
 from nanoclaw.store.database import Database
 from nanoclaw.taskview import task_json
@@ -30,20 +30,20 @@ log = structlog.stdlib.get_logger()
 class Snapshots:
     """Writes the files; one whose content is as it was is left alone."""
 
-    def __init__(self, home: Home, database: Database, groups: GroupRegistry, tasks_changed: Pulse) -> None:
+    def __init__(self, home: Home, database: Database, groups: GroupRegistry, pulses: Pulses) -> None:
         self._home = home
         self._database = database
         self._groups = groups
-        self._tasks_changed = tasks_changed
+        self._changes = (pulses.tasks, pulses.chats, groups.changed)
         self._written: dict[Path, object] = {}
 
     async def run(self) -> None:
-        """Write whenever tasks or groups change; ends by cancellation."""
+        """Write whenever tasks, chats or groups change; ends by cancellation."""
         while True:
-            seen = self._tasks_changed.count, self._groups.changed.count
+            seen = [pulse.count for pulse in self._changes]
             await self.write()
             async with anyio.create_task_group() as waiting:
-                for pulse, count in zip((self._tasks_changed, self._groups.changed), seen, strict=True):
+                for pulse, count in zip(self._changes, seen, strict=True):
                     waiting.start_soon(self._first, pulse, count, waiting.cancel_scope)
 
     @staticmethod

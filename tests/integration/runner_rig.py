@@ -1,6 +1,7 @@
 """The real runner in a real sandbox behind the real gateway; only the model's server is scripted."""
 
 import json
+from base64 import b64decode
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -22,6 +23,9 @@ from nanoclaw.testing.models import ScriptedAnthropic, ScriptedOpenAI
 from nanoclaw.wire import MAX_EVENT_BYTES, PROTOCOL, ContainerInput
 
 MESSAGE = '<messages>\n<message sender="Bob" time="2026-01-31T12:00:00+01:00">What is new?</message>\n</messages>'
+
+DOT = b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==")
+"""The smallest PNG."""
 
 Event = dict[str, Any]
 

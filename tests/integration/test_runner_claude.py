@@ -9,9 +9,9 @@ import pytest
 
 from nanoclaw.testing.models import ScriptedAnthropic, fault, first, say, shell, steps, tool
 from nanoclaw.testing.models.script import FaultKind
-from nanoclaw.wire import GLOBAL_DIRECTORY, GROUP_DIRECTORY, IPC_DIRECTORY, MAX_EVENT_BYTES
+from nanoclaw.wire import GLOBAL_DIRECTORY, GROUP_DIRECTORY, IPC_DIRECTORY, MAX_EVENT_BYTES, MEDIA_DIRECTORY
 from nanoclaw_runner.verbs import VERBS
-from tests.integration.runner_rig import Rig, answering
+from tests.integration.runner_rig import DOT, Rig, answering
 
 pytestmark = pytest.mark.anyio
 
@@ -155,3 +155,17 @@ async def test_a_cli_that_is_killed_is_reported(tmp_path: Path) -> None:
             outcome = await rig.run()
     assert (outcome.end["kind"], outcome.end["retryable"]) == ("crashed", True)
     assert "status -9" in outcome.end["text"]
+
+
+async def test_images_reach_the_model_with_the_prompt(tmp_path: Path) -> None:
+    with ScriptedAnthropic(say("A dot.")) as server:
+        async with Rig.open(tmp_path, server, KEY) as rig:
+            paths = [f"{MEDIA_DIRECTORY}/{name}" for name in ("dot.png", "second dot.png", "text.png", "gone.png")]
+            for path in paths[:2]:
+                (rig.place(MEDIA_DIRECTORY) / path.rsplit("/", 1)[1]).write_bytes(DOT)
+            (rig.place(MEDIA_DIRECTORY) / "text.png").write_text("no image, whatever its name")
+            outcome = await rig.run(images=paths)
+    assert outcome.output == "A dot."
+    sent = json.dumps(server.requests[-1].body)
+    assert "What is new?" in sent
+    assert sent.count('"media_type": "image/png"') == 2

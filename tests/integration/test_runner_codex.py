@@ -8,8 +8,8 @@ import pytest
 
 from nanoclaw.testing.models import ACCOUNT_ID, ScriptedOpenAI, fault, say, shell, steps, synthetic_auth_json
 from nanoclaw.testing.models.script import FaultKind
-from nanoclaw.wire import AGENT_HOME, GLOBAL_DIRECTORY, GROUP_DIRECTORY, IPC_DIRECTORY, MAX_EVENT_BYTES
-from tests.integration.runner_rig import Rig, answering
+from nanoclaw.wire import AGENT_HOME, GLOBAL_DIRECTORY, GROUP_DIRECTORY, IPC_DIRECTORY, MAX_EVENT_BYTES, MEDIA_DIRECTORY
+from tests.integration.runner_rig import DOT, Rig, answering
 
 pytestmark = pytest.mark.anyio
 
@@ -166,3 +166,17 @@ async def test_a_cli_that_is_killed_is_reported(tmp_path: Path) -> None:
     assert outcome.end == {
         "type": "failed", "kind": "crashed", "retryable": True, "text": "Codex ended with status -9: it said nothing",
     }  # fmt: skip
+
+
+async def test_images_reach_the_model_with_the_prompt(tmp_path: Path) -> None:
+    with ScriptedOpenAI(say("A dot.")) as server:
+        async with Rig.open(tmp_path, server, KEY) as rig:
+            paths = [f"{MEDIA_DIRECTORY}/{name}" for name in ("dot.png", "second dot.png", "gone.png")]
+            for path in paths[:2]:
+                (rig.place(MEDIA_DIRECTORY) / path.rsplit("/", 1)[1]).write_bytes(DOT)
+            outcome = await rig.run(images=paths)
+    assert outcome.output == "A dot."
+    (conversation,) = server.conversations
+    assert "What is new?" in conversation.prompt
+    sent = json.dumps(server.requests[-1].body)
+    assert sent.count("data:image/png;base64,") == 2

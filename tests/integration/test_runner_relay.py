@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 _PATIENCE = 10.0
+_MOST = 400  # connections at once
 _PROGRAM = """
 import sys
 from nanoclaw_runner.relay import Relay
@@ -109,6 +110,22 @@ def test_many_connections_are_carried_side_by_side(place: Path, relay: int) -> N
             client.sendall(str(number).encode())
         for number, client in reversed(list(enumerate(clients))):
             assert client.recv(100) == str(number).encode()
+
+
+def test_connections_beyond_the_limit_wait_until_others_have_ended(place: Path, relay: int) -> None:
+    with gateway(place, echo), connect(relay) as first, ExitStack() as stack:
+        for _ in range(_MOST - 1):
+            stack.enter_context(connect(relay))
+        with connect(relay) as late:
+            late.sendall(b"late")
+            first.sendall(b"first")
+            assert first.recv(100) == b"first"
+            late.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                late.recv(100)
+            late.settimeout(_PATIENCE)
+            stack.close()
+            assert late.recv(100) == b"late"
 
 
 def test_a_client_that_breaks_off_is_forgotten(place: Path, relay: int) -> None:

@@ -1,6 +1,5 @@
 """What the documents say, held against the code."""
 
-import ast
 import json
 import re
 import tomllib
@@ -16,16 +15,30 @@ import typer.main
 
 from nanoclaw import errors, wire
 from nanoclaw.cli import app
+from nanoclaw.cli.network import decision_json, policy_json
 from nanoclaw.cli.runs import run_json
 from nanoclaw.config import SECRET_NAMES, Home, Settings, load_settings
 from nanoclaw.control import Control, reply_json
+from nanoclaw.credentials.accounts import Account, GroupSignIn, SignIns
 from nanoclaw.errors import MailboxError, MountError, NanoclawError
 from nanoclaw.events import parse_event
+from nanoclaw.gateway.usual import USUAL_HOSTS
 from nanoclaw.groups import parse_groups
 from nanoclaw.intake import take_in
 from nanoclaw.ipc.commands import VERBS
 from nanoclaw.ipc.protocol import error_answer, parse
-from nanoclaw.model import AdditionalMount, Folder, InboundMessage, Jid, Message, RegisteredGroup, Seq
+from nanoclaw.model import (
+    AdditionalMount,
+    Folder,
+    InboundMessage,
+    Jid,
+    Message,
+    NetworkCounts,
+    NetworkDecision,
+    NetworkReason,
+    RegisteredGroup,
+    Seq,
+)
 from nanoclaw.prompts import messages_prompt
 from nanoclaw.sandbox.extra_mounts import extra_mounts
 from nanoclaw.status import groups_status, stored_status
@@ -34,6 +47,7 @@ from nanoclaw.store.database import connect, transaction
 from nanoclaw.taskbook import Draft, add
 from nanoclaw.taskview import task_json
 from nanoclaw_runner.verbs import VERBS as AGENTS_VERBS
+from tests.unit.generated import reference
 
 ROOT: Final = Path(__file__).parents[2]
 SOURCE: Final = ROOT / "src"
@@ -42,11 +56,6 @@ NOW: Final = datetime(2026, 1, 31, 12, tzinfo=UTC)
 FAMILY: Final = RegisteredGroup(
     jid=Jid("local:family"), name="Family", folder=Folder("family"), trigger="@Andy", added_at=""
 )
-SETTINGS_TITLE: Final = "2. Settings: `nanoclaw.toml`"
-FOR_PEOPLE: Final = frozenset(
-    ("ConfigError", "StoreError", "HostError", "NoHostError", "SandboxError", "MountError", "CredentialError")
-)
-"""What people meet besides errors of usage, which commands explain by themselves."""
 
 _BLOCK: Final = re.compile(r"^```(\S+)(?: (\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _HEADING: Final = re.compile(r"^#+ (.+)$", re.MULTILINE)
@@ -108,14 +117,18 @@ def commands(command: Any = None, path: tuple[str, ...] = ()) -> Iterator[tuple[
             yield " ".join(("nanoclaw", *path, name)), {option for option in options if option.startswith("--")}
 
 
-def test_the_table_of_settings_has_every_key_with_its_default():
-    table = {row[0].strip("`"): row[2].strip("`") for row in rows(section(page("docs/SPEC.md"), SETTINGS_TITLE))}
-    assert table == {key: json.dumps(default) for key, default in settings().items()}
+def test_the_table_of_settings_has_every_key_with_its_default_and_what_it_means():
+    listed = rows(section(page("docs/reference/configuration.md"), "`nanoclaw.toml`"))
+    assert {row[0].strip("`"): row[2].strip("`") for row in listed} == {
+        key: json.dumps(default) for key, default in settings().items()
+    }
+    assert [row[0] for row in listed if not row[3]] == []
 
 
-@pytest.mark.parametrize("name", ["docs/SPEC.md", "docs/running.md"])
-def test_every_setting_and_every_secret_is_named(name: str):
-    assert {*settings(), *SECRET_NAMES} <= codes(page(name))
+def test_every_secret_is_named():
+    listed = {row[0].strip("`"): row[1] for row in rows(section(page("docs/reference/configuration.md"), "`.env`"))}
+    assert tuple(listed) == SECRET_NAMES
+    assert all(listed.values())
 
 
 def test_the_settings_shown_are_accepted(tmp_path: Path):
@@ -125,17 +138,25 @@ def test_the_settings_shown_are_accepted(tmp_path: Path):
 
 
 def test_every_command_has_a_section_with_its_options_and_no_other_has():
+    text = page("docs/reference/cli.md")
+    known = dict(commands())
+    assert {title.strip("`") for title in _HEADING.findall(text)} == {*known, "The command line", "Exit codes"}
+    for name, options in known.items():
+        assert options - {"--help"} <= codes(section(text, f"`{name}`")), name
+
+
+def test_what_is_said_of_commands_is_said_of_commands_and_options_that_there_are():
     text = section(page("docs/SPEC.md"), "5. Command line")
     known = dict(commands())
-    assert {title.strip("`") for title in _HEADING.findall(text)} == known.keys()
-    for name, options in known.items():
-        missing = options - {"--help"} - {part for code in codes(section(text, f"`{name}`")) for part in code.split()}
-        missing = {option for option in missing if f"[{option}]" not in section(text, f"`{name}`")}
-        assert not missing, f"{name} has {missing}"
+    assert {title.strip("`") for title in _HEADING.findall(text)} <= known.keys()
+    every = {option for options in known.values() for option in options} | {"--home", "--version", "--help"}
+    said = {part for code in codes(text) for part in re.findall(r"--[a-z][a-z-]*", code)}
+    assert said <= every
 
 
 def test_every_exit_code_is_listed():
     listed = {row[0] for row in rows(section(page("docs/SPEC.md"), "5. Command line").split("\n### ")[0])}
+    assert listed == {row[0] for row in rows(section(page("docs/reference/cli.md"), "Exit codes"))}
     classes = [each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, NanoclawError)]
     assert listed == {"0", "3", *(str(each.exit_code) for each in classes)}
 
@@ -252,12 +273,29 @@ def test_the_shapes_for_programs_have_the_fields_that_are_given(tmp_path: Path):
         add(db, draft, NOW)
     (reply,), (task,) = outbox.of_run(db, run.id), tasks.existing(db)
     status = example("status")
-    assert status.keys() == {"host", "sandbox", "groups", "groups_problem", *stored_status(db)}
+    assert status.keys() == {"host", "sandbox", "groups", "channels", "network", "groups_problem", *stored_status(db)}
     assert status["groups"][0].keys() == groups_status({FAMILY.jid: FAMILY})[0].keys()
+    assert status["network"]["family"].keys() == {field.name for field in fields(NetworkCounts)}
     assert example("run").keys() == run_json(run).keys()
     assert example("send")["replies"][0].keys() == reply_json(reply).keys()
     assert example("task").keys() == task_json(task).keys()
     db.close()
+
+
+def test_what_is_shown_of_the_network_has_the_fields_that_are_given(tmp_path: Path):
+    asked = NetworkDecision(at=NOW, folder=FAMILY.folder, host="x", port=443, verdict="refused", reason="policy")
+    assert example("decision").keys() == decision_json(asked).keys()
+    assert example("policy").keys() == policy_json(Home(tmp_path), FAMILY).keys()
+    listed = {row[0]: row[1].strip("`") for row in rows(section(page("docs/howto/network.md"), "The usual hosts"))}
+    assert listed == {f"`{host}`": why for host, why in USUAL_HOSTS.items()}
+    refusals = rows(section(page("docs/howto/network.md"), "When something was refused"))
+    assert set(get_args(NetworkReason)) <= codes(" ".join(row[0] for row in refusals))
+
+
+def test_the_sign_ins_shown_have_the_fields_that_are_given():
+    shown = example("auth")
+    for given, kind in ((shown, SignIns), (shown["accounts"][0], Account), (shown["groups"][0], GroupSignIn)):
+        assert given.keys() == {field.name for field in fields(kind)}
 
 
 def test_the_prompt_shown_is_what_agents_get():
@@ -324,28 +362,12 @@ def test_what_comments_call_design_is_there():
     assert all(f"\n## {number}. " in page("docs/design.md") for number in numbers)
 
 
-_SHORTEST_FRAGMENT: Final = 12
-
-
-def _sentences() -> Iterator[tuple[str, str]]:
-    """Where an error for people is made, and the longest piece of its sentence that is always the same."""
-    for path in sorted((SOURCE / "nanoclaw").rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            match node:
-                case ast.Call(func=ast.Name(id=name), args=[first, *_]) if name in FOR_PEOPLE:
-                    pieces = [each.value for each in ast.walk(first) if isinstance(each, ast.Constant)]
-                    longest = max((piece for piece in pieces if isinstance(piece, str)), key=len, default="")
-                    if len(longest) >= _SHORTEST_FRAGMENT:
-                        yield f"{path.name}:{node.lineno}", longest.strip(" :;,(`")
-                case _:
-                    pass
-
-
 def test_every_sentence_that_people_can_meet_has_its_cure():
-    troubles = section(page("docs/running.md"), "Troubleshooting")
-    sentences = list(_sentences())
+    text = page("docs/reference/errors.md")
+    sentences = list(reference.sentences())
     assert len(sentences) > 40
-    assert [where for where, sentence in sentences if sentence not in troubles] == []
+    assert [where for where, fragment, _, _ in sentences if fragment not in text] == []
+    assert [row[0] for row in rows(text) if not row[1]] == []
 
 
 def test_the_measured_numbers_are_those_of_the_bench():

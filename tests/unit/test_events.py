@@ -11,6 +11,7 @@ from nanoclaw.errors import WireError
 from nanoclaw.events import Activity, Done, Failed, Output, Started, UsageReport, parse_event
 from nanoclaw.failures import Failure
 from nanoclaw.outcome import Answered, Hearing, died
+from nanoclaw.wire import PROTOCOL
 
 
 def line(**fields: object) -> bytes:
@@ -18,7 +19,7 @@ def line(**fields: object) -> bytes:
 
 
 def test_every_event_is_read() -> None:
-    assert parse_event(line(type="started", protocol=1)) == Started()
+    assert parse_event(line(type="started", protocol=PROTOCOL)) == Started()
     assert parse_event(line(type="activity", text="a")) == Activity("a")
     assert parse_event(line(type="output", text="b")) == Output("b")
     assert parse_event(line(type="done")) == Done(None)
@@ -65,7 +66,7 @@ def test_any_bytes_are_an_event_or_refused(data: bytes) -> None:
 
 def test_the_last_output_before_done_is_the_answer() -> None:
     hearing = Hearing()
-    hearing.take(line(type="started", protocol=1))
+    hearing.take(line(type="started", protocol=PROTOCOL))
     hearing.take(line(type="output", text="first"))
     hearing.take(line(type="output", text="second"))
     hearing.take(line(type="usage", inputTokens=1, cachedInputTokens=0, outputTokens=2))
@@ -82,7 +83,7 @@ def test_a_runner_that_does_not_begin_with_started_is_refused() -> None:
 
 def test_megabytes_of_events_end_the_run() -> None:
     hearing = Hearing()
-    hearing.take(line(type="started", protocol=1))
+    hearing.take(line(type="started", protocol=PROTOCOL))
     big = line(type="activity", text="x" * 1_000_000)
     for _ in range(67):
         hearing.take(big)

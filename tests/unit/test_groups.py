@@ -7,7 +7,7 @@ import pytest
 
 from nanoclaw.errors import ConfigError, NotFoundError
 from nanoclaw.groups import Entries, GroupRegistry, change_groups, find_group, load_groups, parse_groups
-from nanoclaw.model import Folder, Jid
+from nanoclaw.model import Folder, Jid, RegisteredGroup, SenderPolicy
 
 _PATH = Path("registered_groups.json")
 
@@ -32,7 +32,7 @@ def entry(**changes: object) -> dict[str, object]:
     return {"name": "A", "folder": "a", "trigger": "@Andy", "added_at": "2026-01-01T00:00:00Z", **changes}
 
 
-def parsed(**changes: object) -> object:
+def parsed(**changes: object) -> RegisteredGroup:
     return parse_groups(json.dumps({"local:a": entry(**changes)}), _PATH)[Jid("local:a")]
 
 
@@ -84,6 +84,10 @@ def test_a_group_chooses_its_provider_and_settings() -> None:
         ({"containerConfig": {"timeout": True}}, "timeout"),
         ({"containerConfig": {"additionalMounts": {}}}, "additionalMounts"),
         ({"containerConfig": {"additionalMounts": [{"containerPath": "x"}]}}, "hostPath"),
+        ({"senders": []}, "senders"),
+        ({"senders": {"policy": "some"}}, "senders.policy"),
+        ({"senders": {"allow": "4915"}}, "senders.allow"),
+        ({"senders": {"allow": [4915]}}, "senders.allow[0]"),
     ],
 )
 def test_a_wrong_entry_is_refused_with_file_key_and_reason(changes: dict[str, object], key: str) -> None:
@@ -100,6 +104,13 @@ def test_a_wrong_entry_is_refused_with_file_key_and_reason(changes: dict[str, ob
 def test_what_is_no_file_of_groups_is_refused(text: str) -> None:
     with pytest.raises(ConfigError):
         parse_groups(text, _PATH)
+
+
+def test_everybody_may_wake_a_group_unless_it_lists_who() -> None:
+    assert parsed().senders == SenderPolicy()
+    assert parsed(senders={"allow": ["4915"]}).senders == SenderPolicy(policy="allowlist", allow=("4915",))
+    assert parsed(senders={}).senders == SenderPolicy(policy="allowlist")
+    assert parsed(senders={"policy": "everyone", "allow": ["4915"]}).senders.policy == "everyone"
 
 
 def test_two_groups_cannot_share_a_folder() -> None:

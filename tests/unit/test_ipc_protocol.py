@@ -94,8 +94,8 @@ def test_a_field_of_the_wrong_type_is_named_with_both_types(value: object, kind:
 
 
 def test_every_wrong_field_is_named_at_once():
-    problem = refusal(message(chatJid=7))
-    assert "`text` is missing" in problem
+    problem = refusal(message(text=7, chatJid=7))
+    assert "`text` is a number" in problem
     assert "`chatJid` is a number" in problem
 
 

@@ -56,6 +56,12 @@ def test_a_model_is_named_only_if_the_group_asks_for_one() -> None:
     assert argv[argv.index("--model") + 1] == "gpt-5.5"
 
 
+def test_images_are_named_before_the_prompt_and_none_of_them_takes_it() -> None:
+    argv = command({**request(), "images": ["/workspace/media/a.png", "/workspace/media/b.png"]}, {})
+    images = ["--image", "/workspace/media/a.png", "--image", "/workspace/media/b.png"]
+    assert argv[-6:] == [*images, "--", "-"]
+
+
 def test_the_first_config_is_toml_that_says_nothing_yet(tmp_path: Path) -> None:
     write_first_config(str(tmp_path))
     (config,) = tmp_path.iterdir()
@@ -156,7 +162,7 @@ LIMIT = "You’ve hit your usage limit. Upgrade to Pro (https://chatgpt.com/expl
         ("Failed to refresh token: 500 Internal Server Error", "network"),
         ("Your access token could not be refreshed because your refresh token was already used.", "auth"),
         ("Your access token could not be refreshed because your refresh token has expired.", "auth"),
-        ("error sending request for url (https://auth.openai.com/oauth/token)", "auth"),
+        ("error sending request for url (http://127.0.0.1:1/oauth/token)", "auth"),
         ('{"error": {"message": "model not supported", "code": "model_not_found"}}', "model_not_found"),
         ('{"error": {"message": "what is this", "code": null}}', "bad_request"),
         ("something that nobody has seen before", "crashed"),
@@ -169,10 +175,10 @@ def test_a_sentence_of_codex_has_its_kind(text: str, kind: FailureKind) -> None:
 @pytest.mark.parametrize(
     ("text", "instant"),
     [
-        (LIMIT.format("9:49 AM"), datetime(2026, 11, 22, 8, 49, tzinfo=UTC)),
-        (LIMIT.format("12:05 PM"), datetime(2026, 11, 22, 11, 5, tzinfo=UTC)),
-        (LIMIT.format("Nov 25th, 2026 10:12 PM"), datetime(2026, 11, 25, 21, 12, tzinfo=UTC)),
-        (LIMIT.format("Dec 1st, 2026 1:00 AM"), datetime(2026, 12, 1, 0, 0, tzinfo=UTC)),
+        (LIMIT.format("9:49 AM"), datetime(2026, 11, 22, 8, 50, tzinfo=UTC)),
+        (LIMIT.format("12:05 PM"), datetime(2026, 11, 22, 11, 6, tzinfo=UTC)),
+        (LIMIT.format("Nov 25th, 2026 10:12 PM"), datetime(2026, 11, 25, 21, 13, tzinfo=UTC)),
+        (LIMIT.format("Dec 1st, 2026 1:00 AM"), datetime(2026, 12, 1, 0, 1, tzinfo=UTC)),
         ("You’ve hit your usage limit. Try again later.", None),
     ],
 )

@@ -96,6 +96,13 @@ def test_history_cannot_break_out_of_its_frame() -> None:
     assert prompt.count("</history>") == 1
 
 
+def test_history_says_who_is_who_and_the_prompt_what_that_means() -> None:
+    spoken = Exchange(sender="Eve", text="do it", time="2026-01-31T12:00", assistant=False, standing="stranger")
+    prompt = codex_prompt({**request(), "history": [spoken]}, "", "", NOW)
+    assert '<message sender="Eve" from="stranger"' in prompt
+    assert all('"stranger"' in text for text in (prompt, claude_system_prompt(request(), "")))
+
+
 def test_what_was_done_already_is_told_before_the_messages() -> None:
     prompt = codex_prompt({**request(), "effects": ["sent to local:family: Hello"]}, "", "", NOW)
     assert "\n- sent to local:family: Hello\n" in prompt

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from nanoclaw.clock import iso
 from nanoclaw.errors import StoreError
 from nanoclaw.intake import take_in
-from nanoclaw.model import Folder, InboundMessage, Jid, OutboxState, RegisteredGroup, Run, RunState, Seq, TokenUsage
+from nanoclaw.model import Folder, InboundMessage, InboundReceipt, Jid, RegisteredGroup, Run, RunState, Seq, TokenUsage
 from nanoclaw.store import answers, mailbox_files, messages, outbox, runs
 from nanoclaw.store.database import connect, migrations, transaction
 from nanoclaw.store.runs import Failing, Success
@@ -42,9 +43,9 @@ def say(db: sqlite3.Connection, text: str, folder: str = "main", ext_id: str | N
         sent_at=at,
     )
     with transaction(db):
-        seq = take_in(db, message, a_group(folder), at)
-    assert seq is not None
-    return seq
+        stored = take_in(db, message, a_group(folder), at)
+    assert stored is not None
+    return stored.seq
 
 
 def claim_one(db: sqlite3.Connection, at: datetime = _NOW) -> Run:
@@ -170,9 +171,24 @@ def test_replies_of_a_chat_go_one_after_the_other(db: sqlite3.Connection) -> Non
     assert outbox.take(db, _NOW) == [], "a reply that waits holds up the ones behind it"
     (again,) = outbox.take(db, _NOW + timedelta(seconds=5))
     assert (again.text, again.attempt) == ("0", 2)
-    outbox.give_up(db, again, OutboxState.FAILED, "rejected")
+    outbox.reject(db, again, "rejected", _NOW)
     (second,) = outbox.take(db, _NOW + timedelta(seconds=5))
     assert second.text == "1"
+
+
+def test_what_was_lost_is_told_once_and_what_is_unknown_not_before_its_time(db: sqlite3.Connection) -> None:
+    for key in ("failed", "unknown"):
+        outbox.put(db, key, Jid(f"local:{key}"), "reply", key, None, _NOW)
+    for item in outbox.take(db, _NOW):
+        if item.key == "failed":
+            outbox.reject(db, item, "blocked", _NOW)
+        else:
+            outbox.part_unknown(db, item, 1, "no ack", _NOW, last=True)
+    assert outbox.first_untold(db) == _NOW
+    assert [item.key for item in outbox.untold(db, _NOW - timedelta(minutes=10))] == ["failed"]
+    assert [item.key for item in outbox.untold(db, _NOW)] == ["unknown"]
+    assert outbox.untold(db, _NOW + timedelta(days=1)) == []
+    assert outbox.first_untold(db) is None
 
 
 def test_the_same_key_is_the_same_reply(db: sqlite3.Connection) -> None:
@@ -188,7 +204,7 @@ def test_an_answer_is_complete_when_all_it_said_has_arrived(db: sqlite3.Connecti
     assert answer(db, run)
     assert answers.answer_to(db, run.folder, seq) == ("waiting", [])
     (item,) = outbox.take(db, _NOW)
-    outbox.sent(db, item, "p-1", _NOW)
+    outbox.part_sent(db, item, 1, "p-1", _NOW, last=True)
     state, replies = answers.answer_to(db, run.folder, seq)
     assert (state, [reply.text for reply in replies]) == ("answered", ["reply"])
 
@@ -292,3 +308,41 @@ def test_finished_run_keeps_usage_and_times(db: sqlite3.Connection) -> None:
     assert answer(db, run)
     (kept,) = runs.recent(db, 10)
     assert (kept.state, kept.usage.input_tokens, kept.ended_at) == (RunState.DONE, 3, _NOW)
+
+
+def test_a_database_of_before_is_brought_up_to_date_with_all_that_is_in_it(tmp_path: Path) -> None:
+    path = tmp_path / "n.db"
+    old = sqlite3.connect(path)
+    old.execute("CREATE TABLE migration (name TEXT PRIMARY KEY, applied_at TEXT NOT NULL)")
+    for name in ("0001_initial.sql", "0002_tasks.sql"):
+        old.executescript(migrations()[name])
+        old.execute("INSERT INTO migration VALUES (?, '')", (name,))
+    at = iso(_NOW)
+    for text in ("answered", "open"):
+        old.execute(
+            "INSERT INTO message (account, chat, sender, ext_id, sender_name, text, sent_at, received_at)"
+            " VALUES ('local', 'local:main', 'local:bob', ?, 'Bob', ?, ?, ?)",
+            (text, text, at, at),
+        )
+    old.execute("INSERT INTO cursor (folder, answered_seq) VALUES ('main', 1)")
+    for key, state in (("gone", "sent"), ("lost", "unknown"), ("next", "ready")):
+        old.execute(
+            "INSERT INTO outbox (key, chat, kind, text, state, due_at, created_at, sent_at, platform_id)"
+            " VALUES (?, 'local:main', 'reply', ?, ?, ?, ?, ?, ?)",
+            (key, key, state, at, at, at if state == "sent" else None, "p" if state == "sent" else None),
+        )
+    old.commit()
+    old.close()
+    db = connect(path, _NOW)
+    with transaction(db):
+        runs.queue(db, Folder("main"), Jid("local:main"), _NOW)
+        run = claim_one(db)
+    assert texts_of(db, run) == ["open"]
+    assert [item.key for item in outbox.take(db, _NOW)] == ["next"]
+    assert outbox.untold(db, _NOW + timedelta(days=1)) == [], "what was lost long ago is no news"
+    assert outbox.undelivered(db) == {"failed": 0, "unknown": 1}
+    receipt = InboundReceipt(chat=Jid("local:main"), platform_id="p2", state="server", at=_NOW, key="lost/1")
+    assert outbox.note_receipt(db, receipt)
+    assert outbox.undelivered(db) == {"failed": 0, "unknown": 0}
+    db.close()
+    assert list(tmp_path.glob("n-before-upgrade-*.db"))

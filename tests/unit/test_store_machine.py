@@ -4,6 +4,7 @@ import shutil
 import sqlite3
 import tempfile
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 
 import hypothesis.strategies as st
@@ -11,8 +12,8 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from nanoclaw.intake import take_in
-from nanoclaw.model import Folder, InboundMessage, Jid, RegisteredGroup, Run, Seq, TokenUsage
-from nanoclaw.store import messages, runs
+from nanoclaw.model import Folder, InboundDeletion, InboundMessage, Jid, RegisteredGroup, Run, Seq, TokenUsage
+from nanoclaw.store import changes, messages, runs
 from nanoclaw.store.database import connect, transaction
 from nanoclaw.store.runs import Failing, Success
 
@@ -26,6 +27,7 @@ class RunMachine(RuleBasedStateMachine):
         self.now = datetime(2026, 1, 1, tzinfo=UTC)
         self.db = connect(self.directory / "n.db", self.now)
         self.said: dict[str, list[str]] = {folder: [] for folder in _FOLDERS}
+        self.numbers = count()
         self.live: list[Run] = []
         self.stale: list[Run] = []
 
@@ -38,7 +40,7 @@ class RunMachine(RuleBasedStateMachine):
 
     @rule(folder=st.sampled_from(_FOLDERS))
     def somebody_writes(self, folder: str) -> None:
-        text = f"{folder}-{len(self.said[folder])}"
+        text = f"{folder}-{next(self.numbers)}"
         self.said[folder].append(text)
         group = RegisteredGroup(
             jid=Jid(f"local:{folder}"),
@@ -54,6 +56,19 @@ class RunMachine(RuleBasedStateMachine):
         )  # fmt: skip
         with transaction(self.db):
             take_in(self.db, message, group, self.now)
+
+    @rule(folder=st.sampled_from(_FOLDERS), data=st.data())
+    def somebody_takes_a_message_back(self, folder: str, data: st.DataObject) -> None:
+        open_ones = self.said[folder][len(outbox_texts(self.db, Jid(f"local:{folder}"))) :]
+        if not open_ones:
+            return
+        text = data.draw(st.sampled_from(open_ones))
+        self.said[folder].remove(text)
+        chat = Jid(f"local:{folder}")
+        group = RegisteredGroup(jid=chat, name="", folder=Folder(folder), trigger="@A", added_at="")
+        deletion = InboundDeletion(account="local", chat=chat, sender="s", ext_id=text, at=self.now)
+        with transaction(self.db):
+            changes.delete(self.db, group, deletion)
 
     @rule(places=st.integers(1, 3))
     def dispatch_claims(self, places: int) -> None:

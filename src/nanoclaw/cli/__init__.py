@@ -1,7 +1,7 @@
 """The command line: thin. It parses, asks the running host or reads the database, and renders.
 
 Exit codes: 0 fine · 1 unexpected · 2 wrong use or wrong file · 3 no answer in time · 4 host not there, or there
-already · 5 database · 6 sandbox · 7 not signed in.
+already · 5 database · 6 sandbox · 7 not signed in · 8 backup.
 """
 
 import sys
@@ -11,7 +11,24 @@ from typing import Annotated
 import typer
 
 from nanoclaw import __version__
-from nanoclaw.cli import doctor, groups, hosting, image, runs, talk, tasks
+from nanoclaw.cli import (
+    auth,
+    backup,
+    doctor,
+    groups,
+    hosting,
+    image,
+    logs,
+    migrate,
+    network,
+    page,
+    runs,
+    service,
+    setup,
+    talk,
+    tasks,
+    usage,
+)
 from nanoclaw.config import find_home
 from nanoclaw.errors import NanoclawError, leaves
 
@@ -42,6 +59,7 @@ def root(
     context.obj = find_home(home)
 
 
+app.command("setup")(setup.setup)
 app.command("init")(hosting.init)
 app.command("run")(hosting.run)
 app.command("up")(hosting.up)
@@ -49,11 +67,20 @@ app.command("status")(hosting.status)
 app.command("doctor")(doctor.doctor)
 app.command("send")(talk.send)
 app.command("chat")(talk.chat)
+app.command("page")(page.page)
+app.command("logs")(logs.logs)
+app.command("usage")(usage.usage)
+app.command("backup")(backup.backup)
+app.command("restore")(backup.restore)
+app.command("migrate")(migrate.migrate)
 app.command("selftest")(hosting.selftest)
 app.add_typer(groups.app, name="groups")
+app.add_typer(auth.app, name="auth")
 app.add_typer(runs.app, name="runs")
 app.add_typer(tasks.app, name="tasks")
+app.add_typer(network.app, name="network")
 app.add_typer(image.app, name="image")
+app.add_typer(service.app, name="service")
 
 
 def main() -> None:

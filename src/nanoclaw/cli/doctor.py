@@ -1,134 +1,110 @@
 """`nanoclaw doctor`: what is wrong, why it matters, and the command that mends it."""
 
 import json
-from collections.abc import AsyncGenerator, Callable, Generator
-from dataclasses import asdict, dataclass
+import shutil
+import sys
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Final
 
 import anyio
 import typer
 
-from nanoclaw import credentials, sandbox
-from nanoclaw.cli.reading import database
-from nanoclaw.client import Client, NoHostError
-from nanoclaw.config import Home, Settings, load_secrets, load_settings
+from nanoclaw.config import Home
+from nanoclaw.doctor import Finding, Mend, Severity, examine, look_around
 from nanoclaw.errors import NanoclawError
-from nanoclaw.groups import load_groups
-from nanoclaw.model import RegisteredGroup
-from nanoclaw.store.database import check_integrity
+from nanoclaw.formatting import printable
+from nanoclaw.logs import set_up_logging
+
+_COLOURS: Final[dict[Severity, str]] = {"error": "red", "warning": "yellow", "note": "cyan", "fine": "green"}
+_MARK: Final = 8  # columns
+_NARROWEST: Final = 20
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Finding:
-    """One thing that was looked at. `ok` None: worth knowing, nothing to mend."""
+@dataclass(frozen=True, slots=True)
+class Mended:
+    """What became of one attempt to mend something."""
 
-    check: str
-    ok: bool | None
-    what: str
-    hint: str = ""
+    does: str
+    failed: str = ""
 
 
 def doctor(
-    context: typer.Context, as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False
+    context: typer.Context,
+    fix: Annotated[
+        bool, typer.Option("--fix", help="Mend what can be mended safely; ask before what takes long.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="With --fix: do not ask.")] = False,
+    offline: Annotated[bool, typer.Option("--offline", help="Ask no server whether it can be reached.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
     """Look at everything that must be right. Exit 0: it is; 1: something is to be mended."""
-    findings = anyio.run(_examine, context.obj)
-    healthy = all(finding.ok is not False for finding in findings)
+    set_up_logging(None, "critical", to_stderr=False)
+    home: Home = context.obj
+    findings = _look(home, offline)
+    mended = _mend(findings, ask=not yes, quiet=as_json) if fix else []
+    if mended:
+        findings = _look(home, offline)
+    healthy = all(finding.healthy for finding in findings)
     if as_json:
-        print(json.dumps({"healthy": healthy, "findings": [asdict(finding) for finding in findings]}, indent=2))
+        shown = {
+            "healthy": healthy,
+            "findings": [finding.as_json() for finding in findings],
+            "mended": [{"does": each.does, "failed": each.failed or None} for each in mended],
+        }
+        print(json.dumps(shown, indent=2, ensure_ascii=False))
     else:
-        for finding in findings:
-            print(f"{_MARKS[finding.ok]} {finding.check}: {finding.what}")
-            if finding.hint and finding.ok is not True:
-                print(f"       → {finding.hint}")
+        _show(findings, mended)
     raise typer.Exit(0 if healthy else 1)
 
 
-_MARKS: Final = {True: "ok    ", False: "WRONG ", None: "note  "}
+def _look(home: Home, offline: bool) -> list[Finding]:
+    async def look() -> list[Finding]:
+        return await examine(await look_around(home, online=not offline))
+
+    return anyio.run(look)
 
 
-async def _examine(home: Home) -> list[Finding]:
-    findings = [*_settings(home)]
+def _mend(findings: Sequence[Finding], *, ask: bool, quiet: bool) -> list[Mended]:
+    """Do what the findings offer, each once. What is to be asked is left where nobody can be."""
+    mended: list[Mended] = []
+    for mend in {finding.mend.does: finding.mend for finding in findings if finding.mend}.values():
+        if mend.asks and ask and not (sys.stdin.isatty() and typer.confirm(f"{mend.does}?", err=True)):
+            continue
+        mended.append(_attempt(mend, quiet=quiet))
+    return mended
+
+
+def _attempt(mend: Mend, *, quiet: bool) -> Mended:
+    say = partial(print, file=sys.stderr) if quiet else print
     try:
-        settings = load_settings(home)
-    except NanoclawError:
-        settings = Settings()
-    findings += [*_groups(home), *_sign_ins(home), *_database(home)]
-    findings += [finding async for finding in _sandbox(settings)]
-    findings.append(await _host(home))
-    return findings
+        anyio.run(mend.run, say)
+    except (NanoclawError, OSError) as error:
+        return Mended(mend.does, str(error))
+    return Mended(mend.does)
 
 
-def _guarded(check: str, fine: Callable[[], str]) -> Finding:
-    try:
-        return Finding(check=check, ok=True, what=fine())
-    except NanoclawError as error:
-        return Finding(check=check, ok=False, what=str(error), hint=error.hint)
+def _show(findings: Sequence[Finding], mended: Sequence[Mended]) -> None:
+    """What is worst first; what is fine last."""
+    for each in mended:
+        print(f"could not {each.does}: {each.failed}" if each.failed else f"mended: {each.does}")
+    in_terminal = sys.stdout.isatty()
+    width = shutil.get_terminal_size().columns if in_terminal else 0
+    for severity, colour in _COLOURS.items():
+        for finding in findings:
+            if finding.severity == severity:
+                mark = f"{severity:<{_MARK}}"
+                print((typer.style(mark, fg=colour) if in_terminal else mark) + told(finding, width))
 
 
-def _settings(home: Home) -> Generator[Finding]:
-    def fine() -> str:
-        load_settings(home)
-        return f"{home.settings} is right"
-
-    yield _guarded("settings", fine)
-
-
-def _groups(home: Home) -> Generator[Finding]:
-    yield _guarded("groups", lambda: f"{len(load_groups(home.registered_groups))} registered")
-
-
-def _sign_ins(home: Home) -> Generator[Finding]:
-    try:
-        groups = load_groups(home.registered_groups)
-        secrets = load_secrets(home)
-    except NanoclawError as error:
-        yield Finding(check="secrets", ok=False, what=str(error), hint=error.hint)
-        return
-    for group in groups.values():
-        yield _guarded(f"sign-in of {group.folder}", partial(_sign_in, group, secrets, home))
-
-
-def _sign_in(group: RegisteredGroup, secrets: dict[str, str], home: Home) -> str:
-    credential = credentials.resolve(group, secrets, home)
-    return f"{group.provider} by {credential.method}" + (f" ({credential.note})" if credential.note else "")
-
-
-def _database(home: Home) -> Generator[Finding]:
-    if not home.database.exists():
-        yield Finding(check="database", ok=None, what="there is none yet; the first start makes it")
-        return
-
-    def fine() -> str:
-        with database(home) as db:
-            check_integrity(db)
-        return "intact"
-
-    yield _guarded("database", fine)
-
-
-async def _sandbox(settings: Settings) -> AsyncGenerator[Finding]:
-    try:
-        chosen, health = await sandbox.choose(settings)
-    except NanoclawError as error:
-        yield Finding(check="sandbox", ok=False, what=str(error), hint=error.hint)
-        return
-    yield Finding(check="sandbox", ok=True, what=f"{chosen.name} starts")
-    if health.reason:
-        yield Finding(check="sandbox", ok=None, what=health.reason, hint=health.hint)
-    for lack in health.lacks:
-        yield Finding(check="sandbox", ok=None, what=f"lacks {lack}")
-    if not await chosen.is_built():
-        yield Finding(check="image", ok=False, what="not built for this version", hint="run `nanoclaw image build`")
-    else:
-        yield Finding(check="image", ok=True, what="built for this version")
-
-
-async def _host(home: Home) -> Finding:
-    try:
-        async with Client(home) as client:
-            status = await client.get("/v1/status")
-    except NoHostError as error:
-        return Finding(check="host", ok=None, what="none is running", hint=error.hint)
-    return Finding(check="host", ok=True, what=f"runs since {status['host']['since']}")
+def told(finding: Finding, width: int) -> str:
+    """A finding for a terminal of so many columns (0: as many as it takes), without its mark."""
+    parts = [f"{finding.check}: {finding.what}"]
+    if finding.severity != "fine":
+        parts += [f"why: {finding.why}"] if finding.why else []
+        parts += [f"→ {finding.hint}"] if finding.hint else []
+    room = max(_NARROWEST, width - _MARK) if width else sys.maxsize
+    lines = [line for part in parts for line in textwrap.wrap(printable(part), room, break_on_hyphens=False)]
+    return f"\n{' ' * _MARK}".join(lines)

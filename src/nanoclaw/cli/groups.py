@@ -5,9 +5,8 @@ from typing import Annotated, Any, Literal
 
 import anyio
 import typer
-from rich.console import Console
-from rich.table import Table
 
+from nanoclaw.cli.showing import Table
 from nanoclaw.client import Client, NoHostError
 from nanoclaw.clock import SystemClock, iso
 from nanoclaw.config import Home, load_settings
@@ -47,7 +46,7 @@ def list_groups(
         table.add_row(
             group["folder"], group["name"], group["jid"], trigger, group["provider"], group["approval_policy"]
         )
-    Console().print(table)
+    table.show()
 
 
 @app.command()
@@ -91,6 +90,15 @@ def set_group(
     auth_method: Method = None,
     model: Model = None,
     requires_trigger: Requires = None,
+    senders: Annotated[
+        Literal["everyone", "allowlist"] | None, typer.Option(help="Who may wake the agent; owners always may.")
+    ] = None,
+    senders_allow: Annotated[
+        list[str] | None,
+        typer.Option(help="An address or phone number that may wake the agent, and nobody else; may be given again."),
+    ] = None,
+    budget_tokens: Annotated[int | None, typer.Option(min=0, help="Tokens a day; 0: as many as it takes.")] = None,
+    budget_usd: Annotated[float | None, typer.Option(min=0, help="US$ a day; 0: as much as it takes.")] = None,
 ) -> None:
     """Change a group; what is not named stays."""
     home: Home = context.obj
@@ -98,10 +106,20 @@ def set_group(
     def change(entries: Entries) -> None:
         entry = entries[find_group(load_groups(home.registered_groups), group).jid]
         entry.update({key: value for key, value in {"name": name, "trigger": trigger}.items() if value is not None})
+        if senders_allow:
+            entry["senders"] = {**entry.get("senders", {}), "allow": senders_allow, "policy": senders or "allowlist"}
+        elif senders:
+            entry["senders"] = {**entry.get("senders", {}), "policy": senders}
+        _budget(entry, tokensPerDay=budget_tokens, usdPerDay=budget_usd)
         _apply(entry, provider, approval_policy, auth_method, model, requires_trigger)
 
     change_groups(home.registered_groups, change)
     _tell_host(home)
+
+
+def _budget(entry: dict[str, Any], **limits: float | None) -> None:
+    budget = {**entry.get("budget", {}), **{key: value for key, value in limits.items() if value is not None}}
+    entry["budget"] = {key: value for key, value in budget.items() if value}
 
 
 @app.command()
@@ -134,7 +152,7 @@ def _apply(
         entry["requiresTrigger"] = requires_trigger
     chosen: Literal["claude", "codex"] = entry.get("provider", "claude")
     if auth_method is not None and chosen != "codex":
-        raise UsageError("--auth-method is for groups with --provider codex", "Claude takes the key or token from .env")
+        raise UsageError("--auth-method is for groups with --provider codex", "Claude takes a key before a token")
     settings = {"approvalPolicy": approval_policy, "authMethod": auth_method, "model": model}
     wanted = {key: value for key, value in settings.items() if value is not None}
     if wanted:

@@ -2,6 +2,8 @@
 
 import json
 import sys
+from collections.abc import Generator
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -9,18 +11,23 @@ import anyio
 import typer
 from anyio.abc import TaskStatus
 
+from nanoclaw.cli.page import page_address
 from nanoclaw.cli.reading import database
+from nanoclaw.cli.showing import say
 from nanoclaw.cli.talk import converse
 from nanoclaw.client import Client, NoHostError
+from nanoclaw.clock import SystemClock
 from nanoclaw.config import Home, Settings, load_secrets, load_settings
 from nanoclaw.credentials import resolve
-from nanoclaw.errors import CredentialError, UsageError
+from nanoclaw.errors import CredentialError, HostError, UsageError
 from nanoclaw.groups import load_groups
 from nanoclaw.host import Host, run_until_signal
 from nanoclaw.initialise import initialise
+from nanoclaw.lives import Lives, stopped_itself
 from nanoclaw.logs import set_up_logging
 from nanoclaw.model import MAIN_FOLDER, Jid
-from nanoclaw.status import groups_status, stored_status
+from nanoclaw.privacy import ROOT_HINT
+from nanoclaw.status import groups_status, proofs_status, stored_status
 
 
 def init(context: typer.Context) -> None:
@@ -30,23 +37,29 @@ def init(context: typer.Context) -> None:
     print(f"{home.root}: {'ready, with the group main (local:main)' if new else 'was ready'}")
 
 
-def run(context: typer.Context) -> None:
+_Anyway = Annotated[bool, typer.Option("--anyway", help="Even after it crashed again and again.")]
+
+
+def run(context: typer.Context, anyway: _Anyway = False) -> None:
     """Run the host in the foreground, as a service does; its log goes to stderr and logs/nanoclaw.log."""
     home, settings = _ready(context)
     set_up_logging(home.logs, settings.log_level, to_stderr=True)
-    anyio.run(run_until_signal, Host(home, settings))
+    anyio.run(run_until_signal, _host(home, settings, anyway))
 
 
-def up(context: typer.Context) -> None:
+def _host(home: Home, settings: Settings, anyway: bool) -> Host:
+    return Host(home, settings, lives=Lives(home, SystemClock(), anyway=anyway))
+
+
+def up(context: typer.Context, anyway: _Anyway = False) -> None:
     """Run the host and talk to `main` in this terminal; what `make run` starts."""
     home, settings = _ready(context)
     talking = sys.stdin.isatty()
     set_up_logging(home.logs, settings.log_level, to_stderr=not talking)
-    anyio.run(_up, home, settings, talking)
+    anyio.run(_up, home, _host(home, settings, anyway), talking)
 
 
-async def _up(home: Home, settings: Settings, talking: bool) -> None:
-    host = Host(home, settings)
+async def _up(home: Home, host: Host, talking: bool) -> None:
     async with anyio.create_task_group() as group:
 
         async def hosting(*, task_status: TaskStatus[None]) -> None:
@@ -55,6 +68,8 @@ async def _up(home: Home, settings: Settings, talking: bool) -> None:
 
         await group.start(hosting, name="host")
         print(_welcome(home, talking), flush=True)
+        with suppress(HostError):  # without a page there is nothing to say
+            print(f"The page: {await page_address(home)}", flush=True)
         if talking:
             await converse(home, _main_chat(home), "You")
             print("Stopping …")
@@ -79,7 +94,7 @@ def _welcome(home: Home, talking: bool) -> str:
     lines = [f"NanoClaw runs on {home.root}."]
     main = next(group for group in load_groups(home.registered_groups).values() if group.folder == MAIN_FOLDER)
     try:
-        resolve(main, load_secrets(home), home)
+        resolve(main, load_secrets(home), home, load_settings(home).credentials)
     except CredentialError as error:
         lines.append(f"{error}: {error.hint}")
     lines.append("Type a message." if talking else "Talk to it with `nanoclaw chat`, from another terminal.")
@@ -96,16 +111,46 @@ def status(
         print(json.dumps(found, indent=2, ensure_ascii=False))
         return
     host = found["host"]
-    print(f"host: runs since {host['since']} (process {host['pid']})" if host["running"] else "host: does not run")
+    say(f"host: runs since {host['since']} (process {host['pid']})" if host["running"] else "host: does not run")
+    if host["problem"]:
+        say(f"problem: {host['problem']}")
+    if host["root"]:
+        say(f"problem: the host is root; {ROOT_HINT}")
     sandbox = found["sandbox"]
     if sandbox["name"]:
-        print(f"sandbox: {sandbox['name']}" + "".join(f"\n  lacks {lack}" for lack in sandbox["lacks"]))
+        say(f"sandbox: {sandbox['name']}" + "".join(f"\n  lacks {lack}" for lack in sandbox["lacks"]))
+    for proof in sandbox["proofs"]:
+        if not proof["held"]:
+            what = proof["problem"] or ", ".join(proof["failed"])
+            say(f"problem: the sandbox of {proof['folder']} in {proof['sandbox']} did not hold: {what}")
     for problem in (sandbox["problem"], sandbox["warning"], found["groups_problem"]):
         if problem:
-            print(f"problem: {problem}")
-    print(f"waiting: {found['waiting']}  running: {found['running']}  outbox: {found['outbox']}")
+            say(f"problem: {problem}")
+    say("".join(_messaging_lines(found)), end="")
+    since = f" (the oldest message since {found['oldest_message']})" if found["oldest_message"] else ""
+    say(f"waiting: {found['waiting']}{since}  running: {found['running']}  outbox: {found['outbox']}")
     for group in found["groups"]:
-        print(f"  {group['folder']}: {group['name']} ({group['jid']}), {group['provider']}")
+        say(f"  {group['folder']}: {group['name']} ({group['jid']}), {group['provider']}")
+
+
+def _messaging_lines(found: dict[str, Any]) -> Generator[str]:
+    """How the channels stand, and which replies were lost."""
+    for channel in found["channels"]:
+        yield f"{_channel_line(channel)}\n"
+    lost = found["undelivered"]
+    if lost["failed"] or lost["unknown"]:
+        yield f"problem: {lost['failed']} replies were not delivered, {lost['unknown']} may not have been\n"
+
+
+def _channel_line(channel: dict[str, Any]) -> str:
+    parts = [
+        channel["state"],
+        f"as {channel['account']}" if channel["account"] else "",
+        f"since {channel['since']}" if channel["since"] else "",
+        f"last message {channel['last_inbound']}" if channel["last_inbound"] else "",
+        "; ".join(part for part in (channel["problem"], channel["hint"]) if part),
+    ]
+    return f"{channel['name']}: " + ", ".join(part for part in parts if part)
 
 
 async def _status(home: Home) -> dict[str, Any]:
@@ -117,11 +162,27 @@ async def _status(home: Home) -> dict[str, Any]:
     with database(home) as db:
         stored = stored_status(db)
     return {
-        "host": {"running": False, "pid": None, "version": None, "since": None},
+        "host": {
+            "running": False,
+            "pid": None,
+            "version": None,
+            "since": None,
+            "root": None,
+            "problem": stopped_itself(home, SystemClock().now()) or None,
+        },
         **stored,
-        "sandbox": {"name": None, "lacks": [], "problem": None, "warning": None},
+        "sandbox": {
+            "name": None,
+            "lacks": [],
+            "problem": None,
+            "warning": None,
+            "proofs": proofs_status(home, load_groups(home.registered_groups)),
+        },
         "groups": groups_status(load_groups(home.registered_groups)),
+        "channels": [],
+        "network": {},
         "groups_problem": None,
+        "page": {"port": None, "problem": None},
     }
 
 

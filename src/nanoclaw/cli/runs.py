@@ -5,17 +5,17 @@ from typing import Annotated, Any
 
 import anyio
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from nanoclaw.cli.reading import database
+from nanoclaw.cli.showing import Table, say
 from nanoclaw.client import Client
 from nanoclaw.clock import iso
-from nanoclaw.config import Home
+from nanoclaw.config import Home, load_settings
 from nanoclaw.control import reply_json
 from nanoclaw.errors import NotFoundError
 from nanoclaw.model import Folder, Run, RunId
 from nanoclaw.store import outbox, runs
+from nanoclaw.traces import trace_id
 
 app = typer.Typer(help="What ran, why, how long and with which outcome.", no_args_is_help=True)
 
@@ -53,7 +53,7 @@ def list_runs(
             tokens,
         )
         table.add_row(*("" if cell is None else str(cell) for cell in cells), run.failure or "")
-    Console().print(table)
+    table.show()
 
 
 @app.command()
@@ -64,18 +64,30 @@ def show(context: typer.Context, run_id: Annotated[int, typer.Argument(metavar="
         run = runs.get(db, RunId(run_id))
         if run is None:
             raise NotFoundError(f"there is no run {run_id}", "see `nanoclaw runs list`")
-        replies = [{**reply_json(item), "state": item.state} for item in outbox.of_run(db, run.id)]
+        replies: list[dict[str, Any]] = [
+            {**reply_json(item, outbox.progress(db, item)), "state": item.state, "error": item.error}
+            for item in outbox.of_run(db, run.id)
+        ]
     logs = sorted(str(path) for path in home.run_logs(run.folder).glob(f"{run.id:06d}-*.jsonl"))
-    shown = {**run_json(run), "replies": replies, "logs": logs}
+    trace = trace_id(home.installation(), run.id) if load_settings(home).traces.endpoint else None
+    shown = {**run_json(run), "replies": replies, "logs": logs, "trace": trace}
     if as_json:
         print(json.dumps(shown, indent=2, ensure_ascii=False))
         return
     for key, value in shown.items():
         if key == "replies":
             for reply in replies:
-                print(f"{reply['kind']} ({reply['state']}): {reply['text']}")
+                say(f"{reply['kind']} ({_how_far(reply)}): {reply['text']}")
+                for file in reply["files"]:
+                    say(f"  {file['name']}: {home.root / file['path']}")
         elif value not in (None, []):
-            print(f"{key}: {value}")
+            say(f"{key}: {value}")
+
+
+def _how_far(reply: dict[str, Any]) -> str:
+    """What became of a reply, and when it came how far."""
+    steps = [f"{state} {at}" for state, at in reply["delivery"].items()]
+    return ", ".join([reply["state"], *steps, *([reply["error"]] if reply["error"] else [])])
 
 
 @app.command()

@@ -2,6 +2,10 @@
 
 import json
 import sys
+from base64 import b64encode
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 from uuid import uuid4
 
@@ -9,10 +13,11 @@ import anyio
 import anyio.to_thread
 import typer
 
-from nanoclaw.channels.local import PREFIX, local_message
+from nanoclaw import media
+from nanoclaw.channels.local import MAX_FILE_BYTES, PREFIX, local_file, local_message
 from nanoclaw.client import Client, NoHostError
 from nanoclaw.clock import SystemClock
-from nanoclaw.config import Home
+from nanoclaw.config import Home, load_settings
 from nanoclaw.errors import HostError, UsageError
 from nanoclaw.formatting import printable
 from nanoclaw.groups import find_group, load_groups
@@ -27,14 +32,17 @@ if TYPE_CHECKING:  # imported where a terminal is: it takes a tenth of a second
 _NO_ANSWER: Final = 3
 _START_SECONDS: Final = 30.0  # a host that holds the lock but does not answer yet is starting or stopping
 _AGAIN_SECONDS: Final = 0.1
+_FILE_COMMAND: Final = "/file "
 
 _Chat = Annotated[str, typer.Option("--chat", help="A registered local chat, by jid or folder.")]
+_Files = Annotated[list[Path] | None, typer.Option("--file", help="A file to send along; may be given again.")]
 _Wait = Annotated[float | None, typer.Option(help="Wait so many seconds for the answers to this message.")]
 
 
 def send(
     context: typer.Context,
-    text: Annotated[str, typer.Argument(help="The message; `-` reads it from standard input.")],
+    text: Annotated[str, typer.Argument(help="The message; `-` reads it from standard input.")] = "",
+    file: _Files = None,
     chat: _Chat = f"{PREFIX}main",
     sender: Annotated[str, typer.Option("--from", help="Who says it.")] = "You",
     wait: _Wait = None,
@@ -43,21 +51,39 @@ def send(
     """Send a message as somebody in a local chat. Exit 0: stored, or answered with --wait; 3: no answer in time."""
     home: Home = context.obj
     group = _local_group(home, chat)
-    said = sys.stdin.read() if text == "-" else text
-    raise typer.Exit(anyio.run(_send, home, group, sender, said, wait, as_json))
+    said = _Said(sender, sys.stdin.read() if text == "-" else text, _attachable(file or []))
+    raise typer.Exit(anyio.run(_send, home, group, said, wait, as_json))
 
 
-async def _send(home: Home, group: RegisteredGroup, sender: str, text: str, wait: float | None, as_json: bool) -> int:
-    message_id = uuid4().hex
-    seq = await _store(home, group, sender, text, message_id)
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What somebody says. `id` makes a repetition recognisable."""
+
+    sender: str
+    text: str
+    files: Sequence[Path] = ()
+    id: str = field(default_factory=lambda: uuid4().hex)
+
+
+def _attachable(files: Sequence[Path]) -> Sequence[Path]:
+    for file in files:
+        if not file.is_file():
+            raise UsageError(f"{file} is no file", "name one that is there")
+        if file.stat().st_size > MAX_FILE_BYTES:
+            raise UsageError(f"{file} is larger than {MAX_FILE_BYTES >> 20} MiB", "send a smaller one")
+    return files
+
+
+async def _send(home: Home, group: RegisteredGroup, said: _Said, wait: float | None, as_json: bool) -> int:
+    seq = await _store(home, group, said)
     answer: dict[str, Any] = {"state": "stored", "replies": []}
     if wait is not None:
         answer = await _wait_for_answer(home, group, seq, wait)
-    shown = {"message": {"id": message_id, "seq": seq, "chat": group.jid}, **answer}
+    shown = {"message": {"id": said.id, "seq": seq, "chat": group.jid}, **answer}
     if as_json:
         print(json.dumps(shown, ensure_ascii=False))
     else:
-        print("\n\n".join(reply["text"] for reply in answer["replies"]), end="\n" if answer["replies"] else "")
+        print("\n\n".join(_shown(home, reply) for reply in answer["replies"]), end="\n" if answer["replies"] else "")
     if wait is None or answer["replies"]:
         return 0
     print(f"nanoclaw: {_WHY_SILENT[answer['state']].format(trigger=group.trigger)}", file=sys.stderr)
@@ -71,9 +97,18 @@ _WHY_SILENT: Final = {
 }
 
 
-async def _store(home: Home, group: RegisteredGroup, sender: str, text: str, message_id: str) -> int:
+def _shown(home: Home, reply: dict[str, Any]) -> str:
+    """A reply's text, and where its files lie."""
+    files = [f"[{file['name']}: {home.root / file['path']}]" for file in reply["files"]]
+    return "\n".join([*([reply["text"]] if reply["text"] else []), *files])
+
+
+async def _store(home: Home, group: RegisteredGroup, said: _Said) -> int:
     """Through the running host; without one into the database, where the next host finds it. Answers the seq."""
-    body = {"chat": group.jid, "sender": sender, "text": text, "id": message_id}
+    files = [{"name": file.name, "data": b64encode(file.read_bytes()).decode("ascii")} for file in said.files]
+    body = {"chat": group.jid, "sender": said.sender, "id": said.id, "files": files}
+    if said.text or not files:
+        body["text"] = said.text
     with anyio.move_on_after(_START_SECONDS):
         while True:
             try:
@@ -81,27 +116,29 @@ async def _store(home: Home, group: RegisteredGroup, sender: str, text: str, mes
                     return (await client.post("/v1/messages", body))["seq"]
             except NoHostError:
                 try:
-                    return _store_directly(home, group, sender, text, message_id)
+                    return _store_directly(home, group, said)
                 except HostError:
                     await anyio.sleep(_AGAIN_SECONDS)
     raise HostError("the host holds its lock but does not answer", "see `nanoclaw status` and its log")
 
 
-def _store_directly(home: Home, group: RegisteredGroup, sender: str, text: str, message_id: str) -> int:
-    if not printable(text).strip():
+def _store_directly(home: Home, group: RegisteredGroup, said: _Said) -> int:
+    if not printable(said.text).strip() and not said.files:
         raise UsageError("the message is empty")
     with only_writer(home):
         clock = SystemClock()
         connection = connect(home.database, clock.now())
         try:
+            attachments = tuple(local_file(file, file.name) for file in said.files)
+            message = local_message(group.jid, said.sender, printable(said.text), clock, said.id, attachments)
+            files = media.keep(home.media(group.folder), message) if attachments else ()
             with transaction(connection):
-                message = local_message(group.jid, sender, printable(text), clock, message_id)
-                seq = take_in(connection, message, group, clock.now())
+                stored = take_in(connection, message, group, clock.now(), load_settings(home).owners, files)
         finally:
             connection.close()
-    assert seq is not None
+    assert stored is not None
     print("nanoclaw: no host is running; the message is stored for its next start", file=sys.stderr)
-    return seq
+    return stored.seq
 
 
 async def _wait_for_answer(home: Home, group: RegisteredGroup, seq: int, wait: float) -> dict[str, Any]:
@@ -156,11 +193,11 @@ async def _at_terminal(home: Home, jid: Jid, sender: str) -> None:
             group.start_soon(_show_replies, home, jid, session, name="replies")
             while (line := await _typed(session)) is not None:
                 if line.strip():
-                    await _say(home, jid, sender, line)
+                    await _say_typed(home, jid, sender, line)
             group.cancel_scope.cancel()
 
 
-_IDLE: Final = "Ctrl-D ends"
+_IDLE: Final = "Ctrl-D ends, /file PATH sends a file"
 _BUSY: Final = "… is at work"
 
 
@@ -171,19 +208,19 @@ async def _show_replies(home: Home, jid: Jid, session: "PromptSession[str]") -> 
             async with Client(home) as client:
                 query = {"chat": jid} if last is None else {"chat": jid, "after": last}
                 async for event in client.stream("/v1/events", **query):
-                    last = _show(event, session, last)
+                    last = _show(home, event, session, last)
         except NoHostError as error:
             print(f"\n{error}; waiting for it …")
             await anyio.sleep(1.0)
 
 
-def _show(event: dict[str, Any], session: "PromptSession[str]", last: int | None) -> int | None:
+def _show(home: Home, event: dict[str, Any], session: "PromptSession[str]", last: int | None) -> int | None:
     """Render one event; answers the id of the last reply, from which a new stream goes on."""
     match event:
         case {"type": "open", "after": int(after)}:
             return after
-        case {"type": "reply", "id": int(reply), "text": text}:
-            print(f"\n{text}\n")
+        case {"type": "reply", "id": int(reply)}:
+            print(f"\n{_shown(home, event)}\n")
             return reply
         case {"type": "typing", "on": on}:
             session.bottom_toolbar = _BUSY if on else _IDLE
@@ -200,9 +237,25 @@ async def _typed(session: "PromptSession[str]") -> str | None:
         return None
 
 
-async def _say(home: Home, jid: Jid, sender: str, text: str) -> int:
+async def _say_typed(home: Home, jid: Jid, sender: str, line: str) -> None:
+    """What cannot be sent is said, and the chat goes on."""
+    try:
+        await _say(home, jid, sender, line)
+    except UsageError as error:
+        print(f"nanoclaw: {error}: {error.hint}", file=sys.stderr)
+
+
+async def _say(home: Home, jid: Jid, sender: str, line: str) -> int:
     groups = load_groups(home.registered_groups)
-    return await _store(home, groups[jid], sender, text, uuid4().hex)
+    return await _store(home, groups[jid], _understood(sender, line))
+
+
+def _understood(sender: str, line: str) -> _Said:
+    """A line is a message; `/file PATH` sends a file."""
+    if not line.startswith(_FILE_COMMAND):
+        return _Said(sender, line)
+    path = Path(line.removeprefix(_FILE_COMMAND).strip()).expanduser()
+    return _Said(sender, "", _attachable([path]))
 
 
 async def _from_pipe(home: Home, jid: Jid, sender: str) -> None:
@@ -219,4 +272,4 @@ async def _from_pipe(home: Home, jid: Jid, sender: str) -> None:
         for reply in answer["replies"]:
             if reply["id"] not in shown:
                 shown.add(reply["id"])
-                print(reply["text"], flush=True)
+                print(_shown(home, reply), flush=True)

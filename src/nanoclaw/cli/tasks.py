@@ -5,12 +5,11 @@ from typing import Annotated, Any
 
 import anyio
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from nanoclaw import taskbook
 from nanoclaw.cli.reading import database
 from nanoclaw.cli.runs import run_json
+from nanoclaw.cli.showing import Table, say
 from nanoclaw.client import Client
 from nanoclaw.config import Home
 from nanoclaw.formatting import shorten
@@ -46,7 +45,7 @@ def list_tasks(
     for task in found:
         what = shorten(task["prompt"], 50)
         table.add_row(task["id"], task["groupFolder"], task["status"], task["next_run"] or "", task["schedule"], what)
-    Console().print(table)
+    table.show()
 
 
 @app.command()
@@ -65,7 +64,7 @@ def show(context: typer.Context, task_id: Id, as_json: Json = False) -> None:
         return
     for key, value in shown.items():
         if key not in ("next_runs", "runs"):
-            print(f"{key}: {value}")
+            say(f"{key}: {value}")
     print("next: " + (", ".join(str(moment) for moment in coming) or "never"))
     for run in past:
         print(f"run {run['id']}: {run['state']} {run['started_at'] or ''} {run['failure'] or ''}")

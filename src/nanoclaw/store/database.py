@@ -7,7 +7,7 @@ is on the disk (WAL, `synchronous=FULL`) when `write` returns.
 
 import sqlite3
 from collections.abc import AsyncGenerator, Callable, Generator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager
 from datetime import datetime
 from importlib import resources
 from pathlib import Path
@@ -150,11 +150,26 @@ def _migrate(connection: sqlite3.Connection, path: Path, now: datetime) -> None:
             connection.execute("INSERT INTO migration (name, applied_at) VALUES (?, ?)", (name, iso(now)))
 
 
+def copy_database(source: Path, target: Path) -> None:
+    """Copy any SQLite file whole, while others write to it.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    try:
+        with closing(sqlite3.connect(f"{source.as_uri()}?mode=ro", uri=True)) as connection:
+            _copy(connection, target)
+    except sqlite3.Error as error:
+        raise OSError(0, str(error)) from error
+
+
+def _copy(connection: sqlite3.Connection, target: Path) -> None:
+    with closing(sqlite3.connect(target)) as copy:
+        connection.backup(copy)
+
+
 def _copy_aside(connection: sqlite3.Connection, path: Path, now: datetime) -> None:
-    copy = path.with_name(f"{path.stem}-before-upgrade-{now:%Y%m%dT%H%M%SZ}.db")
-    with sqlite3.connect(copy) as target:
-        connection.backup(target)
-    target.close()
+    _copy(connection, path.with_name(f"{path.stem}-before-upgrade-{now:%Y%m%dT%H%M%SZ}.db"))
 
 
 def _statements(sql: str) -> Generator[str]:

@@ -19,15 +19,21 @@ def apply_once(
     effect: Callable[[sqlite3.Connection], dict[str, object]],
 ) -> dict[str, object]:
     """Run `effect` and record that it ran, in the caller's transaction; or answer what it answered then."""
-    row = db.execute("SELECT answer FROM mailbox_file WHERE key = ?", (key,)).fetchone()
-    if row is not None:
-        return json.loads(row["answer"])
+    known = answer_to(db, key)
+    if known is not None:
+        return known
     answer = effect(db)
     db.execute(
         "INSERT INTO mailbox_file (key, folder, answer, applied_at) VALUES (?, ?, ?, ?)",
         (key, folder, json.dumps(answer), iso(now)),
     )
     return answer
+
+
+def answer_to(db: sqlite3.Connection, key: str) -> dict[str, object] | None:
+    """What was answered to a file that has taken effect."""
+    row = db.execute("SELECT answer FROM mailbox_file WHERE key = ?", (key,)).fetchone()
+    return json.loads(row["answer"]) if row else None
 
 
 def prune(db: sqlite3.Connection, now: datetime) -> int:
