@@ -149,7 +149,11 @@ _placed(
     "ENOENT",
 )
 _placed("a socket", lambda path, _: socket.socket(socket.AF_UNIX).bind(str(path)))
-_placed("a sparse terabyte", lambda path, _: (path.touch(), os.truncate(path, 1 << 40)), "refused", "EFBIG")
+_placed(
+    "a sparse terabyte",
+    lambda path, _: (path.touch(), os.truncate(path, 1 << 40)),
+    *("refused", "EFBIG", "ENOENT"),  # the last: the host has taken the empty file away already
+)
 _placed("a device", lambda path, _: os.mknod(path, stat.S_IFCHR | 0o666, os.makedev(1, 5)), "EPERM", "EACCES")
 _placed("a file with a second link", lambda path, _: _linked(path))
 _placed("a file that nobody may read", lambda path, _: (path.write_text('{"type":"message"}'), path.chmod(0)))
