@@ -1,9 +1,14 @@
-"""Fixtures that every test may use."""
+"""Fixtures that every test may use, and how properties are tried."""
+
+import os
 
 import pytest
 from hypothesis import settings
 
-settings.register_profile("plain", deadline=None)  # how long an example takes says nothing on a busy machine
+# How long an example takes says nothing on a busy machine. CI tries the same examples every time, so that what is red
+# there is red because of the change; developers' runs look further.
+settings.register_profile("plain", deadline=None, derandomize="CI" in os.environ)
+settings.register_profile("thorough", deadline=None, max_examples=3000)
 settings.load_profile("plain")
 
 

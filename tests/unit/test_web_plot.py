@@ -36,6 +36,7 @@ def test_the_lines_across_are_at_round_numbers_from_nothing_up() -> None:
     assert [value for _, value in plot(DAYS, [{FIRST: 87.0}]).ticks] == [0, 25, 50, 75, 100]
     assert [value for _, value in plot(DAYS, [{FIRST: 0.031}]).ticks] == pytest.approx([0, 0.01, 0.02, 0.03, 0.04])
     assert [value for _, value in plot(DAYS, [{}]).ticks] == [0, 1]
+    assert [value for _, value in plot(DAYS, [{FIRST: 2.3e-308}]).ticks] == [0, 1]
 
 
 def test_not_every_day_is_named_where_there_are_many() -> None:

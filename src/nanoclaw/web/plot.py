@@ -14,6 +14,8 @@ BOTTOM: Final = 248
 """On what they stand; below it stand the days."""
 _TOP: Final = 12
 _TICKS: Final = 4
+_NOTHING: Final = 1e-9
+"""What is less than this, in dollars, seconds or tokens, is drawn as if it were nothing."""
 _MOST_NAMES: Final = 12
 _GAP: Final = 0.2
 
@@ -70,7 +72,7 @@ def plot(days: Sequence[date], series: Sequence[Mapping[date, float]]) -> Plot:
 
 def _ticks(most: float) -> list[float]:
     """Round numbers from 0 to at least `most`."""
-    if most <= 0:
+    if most < _NOTHING:
         return [0.0, 1.0]
     rough = most / _TICKS
     size = 10.0 ** floor(log10(rough))
