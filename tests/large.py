@@ -20,8 +20,9 @@ _RUN: Final = _WHEN.format(count=RUNS)
 _MESSAGE: Final = _WHEN.format(count=MESSAGES)
 _STATEMENTS: Final = (
     f"{_NUMBERS.format(MESSAGES)} INSERT INTO message (account, chat, sender, ext_id, sender_name, text, sent_at,"
-    f" received_at) SELECT 'local', 'local:' || {_FOLDER}, 'local:Bob', i, 'Bob',"
-    f" 'message ' || i || ': we talk about this and that, as people do', {_MESSAGE}, {_MESSAGE} FROM n",
+    f" received_at, wakes) SELECT 'local', 'local:' || {_FOLDER}, 'local:Bob', i, 'Bob',"
+    f" 'message ' || i || ': we talk about this and that, as people do', {_MESSAGE}, {_MESSAGE},"
+    " i % 10 = 0 FROM n",
     f"{_NUMBERS.format(RUNS)} INSERT INTO run (folder, chat, cause, state, attempt, due_at, created_at, started_at,"
     f" ended_at, provider, input_tokens, output_tokens, cost_usd, failure) SELECT {_FOLDER}, 'local:' || {_FOLDER},"
     f" 'messages', CASE i % 50 WHEN 0 THEN 'failed' ELSE 'done' END, 1, {_RUN}, {_RUN}, {_RUN}, {_RUN}, 'claude',"
@@ -32,6 +33,10 @@ _STATEMENTS: Final = (
     f"{_NUMBERS.format(MESSAGES)} INSERT INTO network_decision (at, folder, host, port, verdict, reason, uploaded,"
     f" downloaded, ms) SELECT {_MESSAGE}, {_FOLDER}, 'h' || (i % 20) || '.example', 443,"
     " CASE i % 1001 WHEN 0 THEN 'refused' ELSE 'allowed' END, 'policy', 1, 1, 1 FROM n",
+    "INSERT INTO part (key, outbox_id, number, state, platform_id) SELECT key || '/1', id, 1, 'sent', 'p' || id"
+    " FROM outbox WHERE state = 'sent'",
+    "INSERT INTO receipt (chat, platform_id, state, at) SELECT chat, 'p' || outbox.id, reached.value, created_at"
+    ' FROM outbox, json_each(\'["server", "device", "read"]\') AS reached WHERE outbox.state = \'sent\'',
 )
 
 

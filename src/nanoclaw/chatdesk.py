@@ -5,26 +5,27 @@ changes the groups' file goes the way of the owner's other changes, under a key 
 """
 
 from collections.abc import Callable
+from datetime import datetime
 from functools import partial
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 import anyio.to_thread
 
+from nanoclaw import taskbook
 from nanoclaw.chatcommands import ChatCommand, help_text, may_use, parse_command
 from nanoclaw.config import machine_timezone
 from nanoclaw.errors import NanoclawError
-from nanoclaw.formatting import shorten
+from nanoclaw.formatting import shorten, spoken_time
 from nanoclaw.groups import find_group
 from nanoclaw.ipc.commands import UpdateGroup
-from nanoclaw.model import InboundMessage, OutboxItem, RegisteredGroup, Run, Standing
-from nanoclaw.prompts import local_time
+from nanoclaw.model import InboundMessage, OutboxItem, RegisteredGroup, Run, ScheduledTask, Standing, TaskState
 from nanoclaw.providers import PROVIDERS
 from nanoclaw.runlog import activities
+from nanoclaw.schedule import in_words
 from nanoclaw.services import Services
-from nanoclaw.store import messages, outbox, runs, tasks
+from nanoclaw.store import endings, messages, outbox, runs, tasks, waiting, wakers
 from nanoclaw.store.database import Connection
-from nanoclaw.taskview import task_json
 
 _TASKS: Final = 20
 _STEPS: Final = 8
@@ -97,22 +98,24 @@ class ChatDesk:
             lines.append(f"I have been at work for {seconds:.0f} s (run {run.id}).")
         else:
             lines.append("I am waiting for a message.")
-        waiting = runs.waiting_count(db, group.folder)
-        if waiting:
-            lines.append(f"{waiting} more to do after that." if run else f"{waiting} to do, about to begin.")
+        queued = runs.waiting_count(db, group.folder)
+        if queued:
+            lines.append(f"{queued} more to do after that." if run else f"{queued} to do, about to begin.")
         last = next(iter(runs.recent(db, 1, group.folder)), None)
         if last is not None and last.failure:
             lines.append(f"The last answer failed: {last.failure.replace('_', ' ')}. `/retry` tries it again.")
         return "\n".join(lines)
 
     def _stop(self, group: RegisteredGroup, queue_too: bool, db: Connection) -> str:
-        ended, forgotten = runs.stop(db, group.folder, group.jid, self._services.clock.now(), queue_too=queue_too)
+        ended, forgotten = endings.stop(db, group.folder, group.jid, self._services.clock.now(), queue_too=queue_too)
         said = "Stopped." if ended else "I was not at work."
         return f"{said} What was waiting is forgotten too." if forgotten else said
 
     def _retry(self, group: RegisteredGroup, db: Connection) -> str:
         if runs.running(db, group.folder):
             return "I am at work already."
+        if not waiting.is_unanswered(db, group.folder, group.jid):
+            return "There is nothing that I have not answered."
         runs.queue_at_once(db, group.folder, group.jid, self._services.clock.now())
         return "I try again."
 
@@ -148,21 +151,23 @@ class ChatDesk:
             lines.append(_cost(run))
         elif item.kind == "notice":
             lines.append("The host itself said that; no agent was asked.")
-        went = [f"{state} {local_time(at, self._zone)}" for state, at in outbox.progress(db, item).items()]
-        sent = [f"sent {local_time(item.sent_at, self._zone)}"] if item.sent_at else [item.state.value]
+        went = [f"{state} {self._when(at)}" for state, at in outbox.progress(db, item).items()]
+        sent = [f"sent {self._when(item.sent_at)}"] if item.sent_at else [item.state.value]
         lines.append(", ".join([*sent, *went]))
         return "\n".join(line for line in lines if line)
+
+    def _when(self, instant: datetime) -> str:
+        return spoken_time(instant, self._zone, seconds=True)
 
     def _origin(self, run: Run, db: Connection) -> list[str]:
         if run.task_id is not None:
             cause = f"the task {run.task_id}"
         else:
-            asked = messages.wakers(db, run.chat, run.after_seq, run.upto_seq)
-            first = messages.get(db, asked[0]["seq"]) if asked else None
+            first = wakers.first(db, run)
             cause = f"what {first.sender_name} wrote" if first else "your messages"
             if first:
-                cause += f", received {local_time(first.received_at, self._zone)}"
-        began = local_time(run.started_at, self._zone) if run.started_at else "never"
+                cause += f", received {self._when(first.received_at)}"
+        began = self._when(run.started_at) if run.started_at else "never"
         thinker = PROVIDERS[run.provider].title if run.provider in PROVIDERS else "nobody"
         return [f"It came of {cause}.", f"Run {run.id}, with {thinker}, began {began}, attempt {run.attempt}."]
 
@@ -183,14 +188,17 @@ def _explained(db: Connection, group: RegisteredGroup, platform_id: str | None) 
 
 
 def _tasks(group: RegisteredGroup, db: Connection) -> str:
-    found = [task_json(task) for task in tasks.existing(db, group.folder)]
-    open_tasks = [task for task in found if task["status"] in ("active", "paused")]
-    if not open_tasks:
+    found = [task for task in tasks.existing(db, group.folder) if task.state in (TaskState.ACTIVE, TaskState.PAUSED)]
+    if not found:
         return "I do nothing here by myself. Ask me to, and say when."
-    lines = [
-        f"- {task['schedule']}: {shorten(task['prompt'], _PROMPT)}"
-        + (f" (next {task['next_run']})" if task["next_run"] else f" ({task['status']})")
-        for task in open_tasks[:_TASKS]
-    ]
-    more = len(open_tasks) - _TASKS
+    lines = [_task(task) for task in found[:_TASKS]]
+    more = len(found) - _TASKS
     return "\n".join([*lines, *([f"and {more} more"] if more > 0 else [])])
+
+
+def _task(task: ScheduledTask) -> str:
+    if task.state is TaskState.ACTIVE and task.next_at is not None:
+        due = f"next {spoken_time(task.next_at, ZoneInfo(task.timezone))}"
+    else:
+        due = "paused"
+    return f"- {in_words(taskbook.schedule_of(task))}: {shorten(task.prompt, _PROMPT)}; {due}"

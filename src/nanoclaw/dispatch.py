@@ -9,7 +9,7 @@ from anyio.abc import TaskGroup
 from nanoclaw.execution import Executor
 from nanoclaw.model import Folder, Run
 from nanoclaw.services import Services
-from nanoclaw.store import runs
+from nanoclaw.store import endings, runs
 
 _POLL_SECONDS: Final = 30.0  # the net below the pulse
 
@@ -68,7 +68,7 @@ class Dispatch:
         while True:
             seen = self._services.pulses.stops.count
             for run, scope in list(self._stoppable.items()):
-                if await self._services.database.read(runs.was_stopped, run):
+                if await self._services.database.read(endings.was_stopped, run):
                     scope.cancel()
             await self._services.pulses.stops.after(seen)
 

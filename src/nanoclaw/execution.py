@@ -19,11 +19,10 @@ from nanoclaw.config import machine_timezone
 from nanoclaw.credentials import Access, Credential
 from nanoclaw.errors import ConfigError, CredentialError, NanoclawError, SandboxError, WireError
 from nanoclaw.failures import Failure, judge, notice, task_notice
-from nanoclaw.formatting import printable, reply_text
+from nanoclaw.formatting import printable, reply_text, spoken_time
 from nanoclaw.logs import RunLog, run_log
 from nanoclaw.model import Budget, RegisteredGroup, Run, ScheduledTask
 from nanoclaw.outcome import Answered, Hearing, Outcome, died
-from nanoclaw.prompts import local_time
 from nanoclaw.providers import PROVIDERS
 from nanoclaw.request import build_request, is_late, timeout_seconds
 from nanoclaw.sandbox import mounts, proof
@@ -32,12 +31,12 @@ from nanoclaw.sandbox.disk import Disk
 from nanoclaw.sandbox.limits import limits_of
 from nanoclaw.sandbox.proof import Record, Verdict
 from nanoclaw.services import Services
-from nanoclaw.store import runs, tasks, usage
-from nanoclaw.store.runs import Failing, Success
+from nanoclaw.store import endings, runs, tasks, usage
+from nanoclaw.store.endings import Failing, Success
 from nanoclaw.taskview import in_zone
 from nanoclaw.timeline import Timeline
 from nanoclaw.vigil import Vigil
-from nanoclaw.wire import MAX_EVENT_BYTES, FailureKind
+from nanoclaw.wire import MAX_EVENT_BYTES, ContainerInput, FailureKind
 
 _START_SECONDS: Final = 60.0  # from the sandbox's start to the runner's first word, on a slow and busy machine
 _END_SECONDS: Final = 10.0  # from the end of the runner's output to the end of its sandbox
@@ -70,7 +69,7 @@ class Executor:
                     await attempt.carry_out()
             except anyio.get_cancelled_exc_class():
                 with anyio.CancelScope(shield=True):
-                    if await self._services.database.write(runs.interrupt, run, self._services.clock.now()):
+                    if await self._services.database.write(endings.interrupt, run, self._services.clock.now()):
                         log.warning("run.put_back", run=run.id, folder=run.folder)
                 raise
 
@@ -99,6 +98,7 @@ class _Attempt:
         self._timeline = timeline
         self._task: ScheduledTask | None = None
         self._access: Access | None = None
+        self._resumes = False
 
     async def carry_out(self) -> None:
         try:
@@ -131,21 +131,27 @@ class _Attempt:
         request = await services.database.read(
             build_request, run, group, credential, services.settings, self._zone, self._channel_title
         )
+        self._resumes = "sessionId" in request
         if await self._disk.is_full(group):
             await self._settle(self._disk_is_full())
             return
         sandbox = await services.sandbox()
-        spec = await self._prepare(credential)
+        await self._run_in(sandbox, await self._prepare(sandbox, credential), request, access)
+
+    async def _run_in(self, sandbox: Sandbox, spec: SandboxSpec, request: ContainerInput, access: Access) -> None:
+        services, run = self._services, self._run
         keep = services.settings.runs.keep_logs
         name = f"{run.id:06d}-{run.attempt}"
         with run_log(services.home.run_logs(run.folder), name, services.clock, self._redact, keep) as record:
             record.write(
-                "start", sandbox=sandbox.name, name=spec.name, provider=group.provider, prompt=request["prompt"]
+                "start", sandbox=sandbox.name, name=spec.name, provider=self._group.provider, prompt=request["prompt"]
             )
             self._timeline.starts(sandbox.name)
             async with AsyncExitStack() as loans, sandbox.start(spec) as process:
 
                 async def hand_over() -> None:
+                    if pipe := await loans.enter_async_context(sandbox.way_out(spec)):
+                        await services.gateway.carry(run.folder, pipe)
                     await loans.enter_async_context(services.credentials.lent(run.folder, access))
                     await process.send_line(json.dumps(request).encode())
 
@@ -163,7 +169,7 @@ class _Attempt:
         spent = await self._services.database.read(usage.spent, self._run.folder, today)
         return used_up(self._group.budget, spent, tomorrow)
 
-    async def _prepare(self, credential: Credential) -> SandboxSpec:
+    async def _prepare(self, sandbox: Sandbox, credential: Credential) -> SandboxSpec:
         services, run = self._services, self._run
         await anyio.to_thread.run_sync(mounts.prepare, services.home, self._group)
         await services.mailbox.open(run.folder)
@@ -172,7 +178,12 @@ class _Attempt:
             name=f"nanoclaw-{services.installation}-{run.folder}-{run.id}-{run.attempt}-{token_hex(3)}",
             installation=services.installation,
             folder=run.folder,
-            mounts=mounts.group_mounts(services.home, self._group, services.groups.groups.values()),
+            mounts=mounts.group_mounts(
+                services.home,
+                self._group,
+                services.groups.groups.values(),
+                sockets=sandbox.traits().passes_sockets,
+            ),
             environment={"TZ": self._zone.key},
             limits=limits_of(services.settings.sandbox),
             canary=token_hex(16),
@@ -225,7 +236,6 @@ class _Attempt:
     ) -> Outcome:
         """Have the sandbox proven, hand over what the run needs, and hear what comes of it."""
         self._timeline.stage("proof")
-        hearing = Hearing()
         verdict = proof.LATE
         limit = timeout_seconds(self._group, self._services.settings) + _DEADLINE_GRACE_SECONDS
         lines = process.lines(MAX_EVENT_BYTES)
@@ -238,15 +248,8 @@ class _Attempt:
                 await self._keep_proof(sandbox.name, verdict, record)
                 if not verdict.held:
                     return verdict.failure(process.stderr_tail())
-                async for line in lines:
-                    record.write("event", event=line.decode("utf-8", "replace"))
-                    self._services.pulses.activity.fire()
-                    event = hearing.take(line)
-                    self._vigil.take(event)
-                    self._timeline.take(event)
-                    start.deadline = float("inf")
-                    if hearing.outcome is not None:
-                        return hearing.outcome
+                if outcome := await self._hear(lines, start, record):
+                    return outcome
         except WireError as error:
             return Failure(kind="crashed", detail=str(error), retryable=not error.hint, hint=error.hint)
         except TimeoutError:
@@ -258,6 +261,20 @@ class _Attempt:
         with anyio.move_on_after(_END_SECONDS):
             return died(await process.wait(), process.stderr_tail())
         return Failure(kind="crashed", detail="it closed its output and went on", retryable=True)
+
+    async def _hear(self, lines: AsyncIterator[bytes], start: anyio.CancelScope, record: RunLog) -> Outcome | None:
+        """What the runner says, to its outcome; None: it ended without one. With its first word `start` is over."""
+        hearing = Hearing()
+        async for line in lines:
+            record.write("event", event=line.decode("utf-8", "replace"))
+            self._services.pulses.activity.fire()
+            event = hearing.take(line)
+            self._vigil.take(event)
+            self._timeline.take(event)
+            start.deadline = float("inf")
+            if hearing.outcome is not None:
+                return hearing.outcome
+        return None
 
     async def _keep_proof(self, sandbox: str, verdict: Verdict, record: RunLog) -> None:
         record.write("proof", **asdict(verdict))
@@ -281,8 +298,9 @@ class _Attempt:
             provider=self._group.provider,
             session_id=None if isolated else answered.session_id,
             usage=answered.usage,
+            told_changes=self._resumes,
         )
-        if await self._services.database.write(runs.finish, self._run, success, self._services.clock.now()):
+        if await self._services.database.write(endings.finish, self._run, success, self._services.clock.now()):
             self._timeline.done(answered.usage)
             log.info("run.done", run=self._run.id, folder=self._run.folder, attempt=self._run.attempt)
 
@@ -308,8 +326,8 @@ class _Attempt:
         provider = PROVIDERS[self._group.provider]
         told = None
         if verdict.notify:
-            sign_in = provider.sign_in.format(home=services.home.root, folder=run.folder)
-            resets = local_time(verdict.retry_at, self._zone) if verdict.retry_at else ""
+            sign_in = provider.sign_in.format(nanoclaw=services.home.program, home=services.home.root)
+            resets = spoken_time(verdict.retry_at, self._zone) if verdict.retry_at else ""
             told = notice(failure, provider=provider.title, sign_in=sign_in, failures=failures, resets=resets)
             if self._task is not None:
                 told = task_notice(self._task.id, self._task.prompt, told)
@@ -320,7 +338,7 @@ class _Attempt:
             retry_at=verdict.retry_at,
             notice=told and self._redact(told),
         )
-        if await services.database.write(runs.fail, run, failing, now):
+        if await services.database.write(endings.fail, run, failing, now):
             self._timeline.failed(failure.kind, again=verdict.retry_at is not None)
             log.warning(
                 "run.failed", run=run.id, folder=run.folder, kind=failure.kind, retry=verdict.retry_at is not None

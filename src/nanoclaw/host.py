@@ -1,10 +1,9 @@
 """The host: builds every part, opens one task group, and stops in stages."""
 
-import fcntl
 import os
 import signal
-from collections.abc import AsyncGenerator, Callable, Generator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -14,25 +13,27 @@ import anyio.to_thread
 import structlog
 from anyio.abc import TaskGroup, TaskStatus
 
-from nanoclaw import __version__, media, sandbox
+from nanoclaw import __version__
 from nanoclaw.channels import make_channels
 from nanoclaw.channels.base import Channel
 from nanoclaw.channels.local import LocalChannel
 from nanoclaw.chatdesk import ChatDesk
 from nanoclaw.clock import Clock, SystemClock, iso
-from nanoclaw.config import Home, Settings, machine_timezone, make_private
+from nanoclaw.config import Home, Settings, machine_timezone
 from nanoclaw.control import Control, serve
 from nanoclaw.credentials import Keeper
 from nanoclaw.delivery import Delivery
 from nanoclaw.dispatch import Dispatch
 from nanoclaw.errors import HostError, SandboxError
 from nanoclaw.execution import Executor
+from nanoclaw.firstfiles import make_group_directory
 from nanoclaw.gateway import Gateway, Network, Quota, policy_of
 from nanoclaw.groups import GroupRegistry
+from nanoclaw.housekeeping import keep_house
 from nanoclaw.intake import Intake
-from nanoclaw.ipc import outgoing
 from nanoclaw.ipc.mailbox import MailboxReader
 from nanoclaw.lives import Lives
+from nanoclaw.lock import only_writer
 from nanoclaw.metrics import Metrics
 from nanoclaw.model import MAIN_FOLDER, Folder, RegisteredGroup
 from nanoclaw.network_log import NetworkLog
@@ -40,78 +41,22 @@ from nanoclaw.privacy import is_root, make_home_private
 from nanoclaw.pulse import Pulses
 from nanoclaw.reconcile import reconcile_outbox, recover_runs, remove_orphans
 from nanoclaw.sandbox import mounts
-from nanoclaw.sandbox.base import Health, Sandbox
+from nanoclaw.sandbox.chosen import ChosenSandbox
 from nanoclaw.scheduler import Scheduler
 from nanoclaw.services import Services, all_of
 from nanoclaw.serving import serve_on
 from nanoclaw.snapshots import Snapshots
 from nanoclaw.status import channel_status, groups_status, network_status, proofs_status, stored_status
-from nanoclaw.store import history, network, outbox
+from nanoclaw.store import network, outbox
 from nanoclaw.store.database import Database, open_database
 from nanoclaw.traces import make_traces
 from nanoclaw.verbs import Verbs
 from nanoclaw.web.access import page_token
 from nanoclaw.web.application import Page, listen
 
-_HOUSEKEEPING_SECONDS: Final = 86_400.0
 _FLUSH_SECONDS: Final = 5.0  # for what is in the outbox when the host stops; the rest goes at the next start
 
 log = structlog.stdlib.get_logger()
-
-
-@contextmanager
-def only_writer(home: Home) -> Generator[None]:
-    """Hold the lock of whoever may write this home's database.
-
-    Raises:
-        HostError: a host, or a command that writes, holds it.
-    """
-    make_private(home.run)
-    make_private(home.sockets)
-    with home.lock.open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            file.seek(0)
-            raise HostError(
-                f"a host is running already on {home.root} (process {file.read().strip() or 'unknown'})",
-                "talk to it with `nanoclaw chat`, or stop it first",
-            ) from error
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        yield
-
-
-class _ChosenSandbox:
-    """The sandbox in use: chosen once; while none works, every run asks again."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._lock = anyio.Lock()
-        self._chosen: tuple[Sandbox, Health] | None = None
-        self.problem: SandboxError | None = None
-
-    async def get(self) -> Sandbox:
-        """Raises `SandboxError` when none works."""
-        async with self._lock:
-            if self._chosen is None:
-                try:
-                    self._chosen = await sandbox.choose(self._settings)
-                except SandboxError as error:
-                    self.problem = error
-                    raise
-                self.problem = None
-                chosen, health = self._chosen
-                log.info("sandbox.chosen", name=chosen.name, lacks=health.lacks, warning=health.reason)
-            return self._chosen[0]
-
-    def describe(self) -> dict[str, Any]:
-        """For `status`."""
-        if self._chosen is None:
-            return {"name": None, "lacks": [], "problem": str(self.problem) if self.problem else None, "warning": None}
-        chosen, health = self._chosen
-        return {"name": chosen.name, "lacks": list(health.lacks), "problem": None, "warning": health.reason or None}
 
 
 class Host:
@@ -144,7 +89,7 @@ class Host:
         self._make_channels = channels
         self._since = self._clock.now()
         self._stop = anyio.Event()
-        self._sandbox = _ChosenSandbox(settings)
+        self._sandbox = ChosenSandbox(settings)
         self._page: dict[str, Any] = {"port": None, "problem": None}
 
     @property
@@ -222,7 +167,7 @@ class Host:
             ),
             credentials=Keeper(self._home, self._settings.credentials, self._clock, partial(_folders, groups)),
             network_log=network_log,
-            mailbox=MailboxReader(self._home.mailboxes, metrics.counted(verbs.apply)),
+            mailbox=MailboxReader(self._home.mailboxes, verbs.apply, note=metrics.filed),
             sandbox=self._sandbox.get,
             pulses=pulses,
             verbs=verbs,
@@ -297,7 +242,7 @@ class Host:
 
         async def agents() -> None:
             await self._recover(services)
-            running.start_soon(self._keep_house, services, name="housekeeping")
+            running.start_soon(keep_house, services, name="housekeeping")
             await dispatch.run()
 
         pulses = services.pulses
@@ -320,20 +265,6 @@ class Host:
                 await services.mailbox.drain(group.folder)
         await recover_runs(services.database, self._clock)
 
-    async def _keep_house(self, services: Services) -> None:
-        """Forget what is old; not before every mailbox was read, as that may hold what was applied already."""
-        while True:
-            await services.database.write(history.prune, self._clock.now())
-            await services.database.write(network.prune, self._clock.now())
-            await self._prune_files(services)
-            await anyio.sleep(_HOUSEKEEPING_SECONDS)
-
-    async def _prune_files(self, services: Services) -> None:
-        now = self._clock.now()
-        await anyio.to_thread.run_sync(media.prune, self._home.data / "media", now)
-        on_their_way = await services.database.read(outbox.files_on_their_way)
-        await anyio.to_thread.run_sync(outgoing.prune, self._home, on_their_way, now)
-
     def _snapshots(self, services: Services) -> Snapshots:
         return Snapshots(self._home, services.database, services.groups, services.pulses)
 
@@ -355,9 +286,10 @@ class Host:
 
     async def _make_ready(self, services: Services, group: RegisteredGroup) -> bool:
         try:
+            await anyio.to_thread.run_sync(make_group_directory, self._home, group.folder)
             await anyio.to_thread.run_sync(mounts.prepare, self._home, group)
             await services.mailbox.open(group.folder)
-        except SandboxError as error:
+        except (SandboxError, HostError) as error:
             log.error("group.not_ready", folder=group.folder, problem=str(error), hint=error.hint)  # noqa: TRY400
             return False
         return True

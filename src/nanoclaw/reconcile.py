@@ -11,7 +11,7 @@ from nanoclaw.clock import Clock
 from nanoclaw.errors import SandboxError
 from nanoclaw.model import OutboxItem
 from nanoclaw.sandbox.base import Sandbox
-from nanoclaw.store import outbox, runs
+from nanoclaw.store import endings, outbox
 from nanoclaw.store.database import Connection, Database
 
 _WENT_AWAY: Final = "the host went away while sending"
@@ -30,7 +30,7 @@ async def remove_orphans(sandbox: Callable[[], Awaitable[Sandbox]], installation
 
 async def recover_runs(database: Database, clock: Clock) -> None:
     """Let the runs of an earlier host go on, once their sandboxes are gone and their mailboxes are read."""
-    for run_id in await database.write(runs.recover, clock.now()):
+    for run_id in await database.write(endings.recover, clock.now()):
         log.warning("run.interrupted", run=run_id)
 
 

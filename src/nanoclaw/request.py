@@ -35,6 +35,22 @@ def build_request(
         channel: how people call the platform.
     """
     task = tasks.get(db, run.task_id) if run.task_id is not None else None
+    request = _request(run, group, credential, settings, zone, channel)
+    _add_prompt(db, request, run, task, settings, zone)
+    if task is None or task.context_mode == "group":
+        _add_context(db, request, run, group, settings)
+    if task is not None and "sessionId" in request:
+        _add_changes(db, request, run, zone)
+    if run.attempt > 1:
+        said = outbox.of_run(db, run.id)
+        request["effects"] = [f"sent to {item.chat}: {_said(item)}" for item in said if item.kind == "message"]
+    return request
+
+
+def _request(
+    run: Run, group: RegisteredGroup, credential: Credential, settings: Settings, zone: ZoneInfo, channel: str
+) -> ContainerInput:
+    """Without what the database knows."""
     request = ContainerInput(
         protocol=PROTOCOL,
         runId=run.id,
@@ -55,16 +71,10 @@ def build_request(
         credential=credential.method,
         timeoutSeconds=timeout_seconds(group, settings),
     )
-    _add_prompt(db, request, run, task, settings, zone)
     if credential.at_gateway:
         request["credentialAtGateway"] = True
     if credential.secret is not None:
         request["secret"] = credential.secret
-    if task is None or task.context_mode == "group":
-        _add_context(db, request, run, group, settings)
-    if run.attempt > 1:
-        said = outbox.of_run(db, run.id)
-        request["effects"] = [f"sent to {item.chat}: {_said(item)}" for item in said if item.kind == "message"]
     return request
 
 
@@ -87,6 +97,12 @@ def _add_context(db: Connection, request: ContainerInput, run: Run, group: Regis
     else:
         upto = run.after_seq if run.task_id is None else run.upto_seq
         request["history"] = messages.exchanges(db, run.chat, upto, settings.runs.history_messages)
+
+
+def _add_changes(db: Connection, request: ContainerInput, run: Run, zone: ZoneInfo) -> None:
+    """A task's session remembers what people wrote as it was then."""
+    if changes := messages.changes(db, run):
+        request["prompt"] = f"{messages_prompt((), zone, changes=changes)}\n{request['prompt']}"
 
 
 def _said(item: OutboxItem) -> str:

@@ -53,12 +53,18 @@ class Snapshots:
 
     async def write(self) -> None:
         """Bring every file up to date now."""
+        self._forget_others()
         every = [task_json(task) for task in await self._database.read(tasks.existing)]
         for group in self._groups.groups.values():
             own = every if group.is_main else [task for task in every if task["groupFolder"] == group.folder]
             await self._replace(self._home.mailboxes / group.folder / TASKS_FILE, own)
         if self._groups.by_folder(MAIN_FOLDER):
             await self._replace(self._home.mailboxes / MAIN_FOLDER / GROUPS_FILE, await self._available())
+
+    def _forget_others(self) -> None:
+        """What was written for groups that are no more."""
+        folders = {group.folder for group in self._groups.groups.values()}
+        self._written = {path: text for path, text in self._written.items() if path.parent.name in folders}
 
     async def _available(self) -> dict[str, Any]:
         known = await self._database.read(messages.known_chats)

@@ -12,7 +12,7 @@ from nanoclaw.events import Activity, Event
 from nanoclaw.formatting import shorten
 from nanoclaw.model import Run, RunState
 from nanoclaw.services import Services
-from nanoclaw.store import messages, outbox, runs
+from nanoclaw.store import outbox, runs, wakers
 from nanoclaw.store.database import Connection
 
 _SHOWN: Final = 160
@@ -86,6 +86,5 @@ class Vigil:
 
 
 def _last_waker(db: Connection, run: Run) -> MessageRef | None:
-    asked = messages.wakers(db, run.chat, run.after_seq, run.upto_seq)
-    message = messages.get(db, asked[-1]["seq"]) if asked else None
+    message = wakers.last(db, run)
     return MessageRef(sender=message.sender, ext_id=message.ext_id, text=message.text) if message else None

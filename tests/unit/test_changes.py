@@ -1,13 +1,18 @@
 """Edits, deletions and reactions: they amend what is stored, and never start a run."""
 
+import json
 import sqlite3
 from collections.abc import Generator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
+from nanoclaw.config import Settings
+from nanoclaw.credentials import Credential
+from nanoclaw.gateway.decision import Route
 from nanoclaw.intake import take_in
 from nanoclaw.model import (
     Folder,
@@ -19,15 +24,34 @@ from nanoclaw.model import (
     RegisteredGroup,
     Run,
     RunState,
+    ScheduledTask,
+    TaskId,
+    TaskState,
     TokenUsage,
 )
-from nanoclaw.store import changes, messages, outbox, runs
+from nanoclaw.providers import ProviderName
+from nanoclaw.request import build_request
+from nanoclaw.store import changes, endings, messages, outbox, runs, tasks
 from nanoclaw.store.database import connect
-from nanoclaw.store.runs import Failing, Success
+from nanoclaw.store.endings import Failing, Success
 
 _NOW = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
 _CHAT = Jid("1@g.us")
 _GROUP = RegisteredGroup(jid=_CHAT, name="Family", folder=Folder("family"), trigger="@A", added_at="")
+_TASK = ScheduledTask(
+    id=TaskId("t"),
+    folder=Folder("family"),
+    prompt="remind us",
+    schedule_type="interval",
+    schedule_value="1000",
+    timezone="UTC",
+    context_mode="group",
+    missed="coalesce",
+    state=TaskState.ACTIVE,
+    next_at=None,
+    created_at=_NOW,
+)
+_ROUTE = Route(provider="codex", base_url="https://x.test", headers={}, chatgpt_base_url=None)
 _MESSAGE = InboundMessage(
     channel="whatsapp",
     account="me",
@@ -85,7 +109,7 @@ def claim(db: sqlite3.Connection) -> Run:
 
 
 def finish(db: sqlite3.Connection, run: Run) -> None:
-    assert runs.finish(db, run, Success(reply="ok", provider="p", session_id=None, usage=TokenUsage()), _NOW)
+    assert endings.finish(db, run, Success(reply="ok", provider="p", session_id=None, usage=TokenUsage()), _NOW)
 
 
 def shown(db: sqlite3.Connection, run: Run) -> list[str]:
@@ -121,6 +145,47 @@ def test_what_was_edited_after_an_agent_had_it_is_told_to_the_next_run_once(db: 
     assert told(db, claim(db)) == []
 
 
+def task_prompts(db: sqlite3.Connection, provider: ProviderName) -> str:
+    """What the next run of a task is handed over, as text; it goes well."""
+    tasks.queue_runs(db, _TASK, _CHAT, [_NOW + timedelta(seconds=runs_so_far(db))], _NOW)
+    run, group = claim(db), replace(_GROUP, provider=provider)
+    credential = Credential(method="api_key", where="host", route=_ROUTE)
+    request = build_request(db, run, group, credential, Settings(), ZoneInfo("UTC"), "WhatsApp")
+    told = "sessionId" in request
+    success = Success(reply="", provider=provider, session_id="s", usage=TokenUsage(), told_changes=told)
+    assert endings.finish(db, run, success, _NOW)
+    return json.dumps([request["prompt"], request.get("history", [])])
+
+
+def runs_so_far(db: sqlite3.Connection) -> int:
+    return len(runs.recent(db, 100))
+
+
+def test_a_task_that_is_shown_the_last_messages_is_shown_them_as_they_are_now(db: sqlite3.Connection) -> None:
+    tasks.add(db, _TASK)
+    say(db, "@A at five", "1")
+    say(db, "a secret", "2")
+    finish(db, claim(db))
+    edit(db, "1", "@A at six")
+    delete(db, "2")
+    shown = task_prompts(db, "codex")
+    assert "at six" in shown
+    assert "at five" not in shown
+    assert "a secret" not in shown
+
+
+def test_a_task_whose_session_goes_on_is_told_once_what_became_of_messages(db: sqlite3.Connection) -> None:
+    tasks.add(db, _TASK)
+    say(db, "@A at five", "1")
+    success = Success(reply="ok", provider="claude", session_id="s", usage=TokenUsage())
+    assert endings.finish(db, claim(db), success, _NOW)
+    edit(db, "1", "@A at six")
+    assert "at six" in task_prompts(db, "claude")
+    assert "at six" not in task_prompts(db, "claude")
+    say(db, "@A well?", "2")
+    assert told(db, claim(db)) == []
+
+
 def test_a_run_that_fails_leaves_the_changes_to_be_told_again(db: sqlite3.Connection) -> None:
     say(db, "@A one", "1")
     finish(db, claim(db))
@@ -128,7 +193,7 @@ def test_a_run_that_fails_leaves_the_changes_to_be_told_again(db: sqlite3.Connec
     say(db, "@A two", "2")
     run = claim(db)
     assert told(db, run) == [("deletion", "", "@A one")]
-    runs.interrupt(db, run, _NOW)
+    endings.interrupt(db, run, _NOW)
     assert told(db, claim(db)) == [("deletion", "", "@A one")]
 
 
@@ -171,13 +236,13 @@ def test_a_run_that_is_put_back_is_cancelled_if_all_it_was_for_was_withdrawn_mea
     say(db, "@A one", "1")
     run = claim(db)
     delete(db, "1")
-    assert runs.interrupt(db, run, _NOW)
+    assert endings.interrupt(db, run, _NOW)
     assert waiting(db) == 0
     say(db, "@A two", "2")
     run = claim(db)
     delete(db, "2")
     failing = Failing(kind="network", detail="", provider="p", retry_at=_NOW, notice=None)
-    assert runs.fail(db, run, failing, _NOW)
+    assert endings.fail(db, run, failing, _NOW)
     assert waiting(db) == 0
 
 

@@ -1,10 +1,11 @@
 """Settings and secrets."""
 
+import shlex
 from pathlib import Path
 
 import pytest
 
-from nanoclaw.config import Home, Settings, load_secrets, load_settings
+from nanoclaw.config import USUAL_HOME, Home, Settings, load_secrets, load_settings
 from nanoclaw.errors import ConfigError
 from nanoclaw.model import Folder
 
@@ -79,6 +80,12 @@ def test_the_installation_keeps_its_identity(home: Home) -> None:
     first = home.installation()
     assert len(first) == 12
     assert home.installation() == first
+
+
+def test_commands_are_told_with_the_home_that_they_are_for(tmp_path: Path) -> None:
+    assert Home(USUAL_HOME.expanduser()).program == "nanoclaw"
+    other = tmp_path / "Bob's home"
+    assert shlex.split(Home(other).program) == ["nanoclaw", "--home", str(other)]
 
 
 def test_sockets_have_short_paths_however_deep_the_home_lies(tmp_path: Path) -> None:

@@ -126,14 +126,14 @@ def test_a_group_that_asks_for_a_login_and_has_none_falls_back_to_the_key_and_sa
 def test_nobody_signed_in_names_the_command(home: Home, auth_method: AuthMethod | None):
     with pytest.raises(CredentialError, match="nobody is signed in to OpenAI Codex for Family") as caught:
         resolve(group(auth_method=auth_method), {}, home)
-    assert "nanoclaw auth login codex" in caught.value.hint
+    assert "auth login codex" in caught.value.hint
 
 
 def test_a_group_that_insists_on_a_key_does_not_fall_back_to_a_login(home: Home):
     sign_in_host(home)
     with pytest.raises(CredentialError) as caught:
         resolve(group(auth_method="api_key"), {}, home)
-    assert "nanoclaw auth login codex --api-key" in caught.value.hint
+    assert "auth login codex --api-key" in caught.value.hint
     assert str(home.env) in caught.value.hint
 
 
@@ -184,7 +184,7 @@ def test_a_login_that_has_ended_is_passed_over_and_that_is_said(home: Home, auth
     assert "refresh_token_expired" in credential.note
     with pytest.raises(CredentialError, match="refresh_token_expired") as caught:
         resolve(group(auth_method=auth_method), {}, home)
-    assert "nanoclaw auth login codex" in caught.value.hint
+    assert "auth login codex" in caught.value.hint
 
 
 def test_a_login_that_cannot_be_renewed_is_used_until_it_ends(home: Home):
@@ -234,7 +234,7 @@ def test_a_group_with_a_token_of_its_own_is_not_given_the_hosts_key(home: Home):
 def test_nobody_signed_in_to_claude_names_what_to_do(home: Home):
     with pytest.raises(CredentialError, match="nobody is signed in to Claude Code for Family") as caught:
         resolve(group("claude"), OPENAI, home)
-    assert "nanoclaw auth login claude" in caught.value.hint
+    assert "auth login claude" in caught.value.hint
     assert "claude setup-token" in caught.value.hint
 
 
@@ -714,7 +714,7 @@ def test_accounts_are_shown_with_the_groups_that_use_them_and_without_a_secret(
     }
     (main,) = [sign_in for sign_in in shown.groups if sign_in.folder == "main"]
     assert main.method is None
-    assert "nanoclaw auth login claude" in main.hint
+    assert "auth login claude" in main.hint
     (refused,) = shown.refused
     assert f"--group family --import {refused.path}" in refused.hint
     text = json.dumps(as_json(shown))
@@ -732,11 +732,29 @@ def test_an_account_says_what_is_wrong_with_it(home: Home):
     mark_spent(home, login, NOW)
     (account,) = [account for account in describe(home).accounts if account.method == "chatgpt"]
     assert "was lost" in account.problem
-    assert account.hint == "run `nanoclaw auth login codex`"
+    assert account.hint == f"run `nanoclaw --home {home.root} auth login codex`"
     assert account.groups == ("family",)
     note_refusal(home, login, "refresh_token_expired", NOW)
     (account,) = [account for account in describe(home).accounts if account.method == "chatgpt"]
     assert "refresh_token_expired" in account.problem
+
+
+@pytest.mark.parametrize("folder", [None, FAMILY])
+def test_a_login_that_cannot_be_read_is_told_with_what_mends_it(home: Home, folder: Folder | None):
+    register(home, family={"provider": "codex"})
+    path = adopted(home, folder)
+    path.write_text("{")
+    (account,) = [account for account in describe(home).accounts if account.method == "chatgpt"]
+    assert account.where == (folder or "host")
+    assert str(path) in account.problem
+    assert "auth login codex" in account.hint
+    assert account.groups == ()
+
+
+def adopted(home: Home, folder: Folder | None) -> Path:
+    """Where a login lies that was taken over."""
+    adopt_login(home, auth(), folder)
+    return home.root.joinpath(*Place(home, folder).parts, "auth.json")
 
 
 def test_a_login_without_a_refresh_token_is_not_taken_over(home: Home):

@@ -13,9 +13,9 @@ from nanoclaw import taskbook
 from nanoclaw.errors import NotFoundError, ScheduleError, UsageError
 from nanoclaw.model import Folder, Jid, Run, ScheduledTask, TaskId, TaskState, TokenUsage
 from nanoclaw.scheduler import tick
-from nanoclaw.store import outbox, runs, tasks
+from nanoclaw.store import endings, outbox, runs, tasks
 from nanoclaw.store.database import connect, transaction
-from nanoclaw.store.runs import Failing, Success
+from nanoclaw.store.endings import Failing, Success
 
 _NOW = datetime(2026, 3, 1, 8, 0, tzinfo=UTC)
 _MAIN = Folder("main")
@@ -55,10 +55,12 @@ def run_what_waits(db: sqlite3.Connection, now: datetime, *, well: bool = True) 
     claimed = runs.claim(db, now + timedelta(hours=1), 100, frozenset())
     for run in claimed:
         if well:
-            assert runs.finish(db, run, Success(reply="done", provider="p", session_id=None, usage=TokenUsage()), now)
+            assert endings.finish(
+                db, run, Success(reply="done", provider="p", session_id=None, usage=TokenUsage()), now
+            )
         else:
             failing = Failing(kind="network", detail="", provider="p", retry_at=None, notice="it keeps failing")
-            assert runs.fail(db, run, failing, now)
+            assert endings.fail(db, run, failing, now)
     return claimed
 
 
@@ -162,7 +164,7 @@ def test_people_go_before_tasks_but_tasks_do_not_wait_for_ever(db: sqlite3.Conne
     runs.queue(db, _MAIN, _CHATS[_MAIN], due + timedelta(minutes=1))
     (first,) = runs.claim(db, due + timedelta(minutes=2), 5, frozenset())
     assert first.cause == "messages"
-    assert runs.interrupt(db, first, due + timedelta(minutes=30))
+    assert endings.interrupt(db, first, due + timedelta(minutes=30))
     (second,) = runs.claim(db, due + timedelta(minutes=30), 5, frozenset())
     assert second.cause == "task"
 

@@ -11,9 +11,9 @@ from nanoclaw.clock import iso
 from nanoclaw.errors import StoreError
 from nanoclaw.intake import take_in
 from nanoclaw.model import Folder, InboundMessage, InboundReceipt, Jid, RegisteredGroup, Run, RunState, Seq, TokenUsage
-from nanoclaw.store import answers, mailbox_files, messages, outbox, runs
+from nanoclaw.store import answers, endings, mailbox_files, messages, outbox, runs
 from nanoclaw.store.database import connect, migrations, transaction
-from nanoclaw.store.runs import Failing, Success
+from nanoclaw.store.endings import Failing, Success
 
 _NOW = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
 _NOBODY: frozenset[Folder] = frozenset()
@@ -55,7 +55,7 @@ def claim_one(db: sqlite3.Connection, at: datetime = _NOW) -> Run:
 
 def answer(db: sqlite3.Connection, run: Run, reply: str = "reply", session: str | None = None) -> bool:
     success = Success(reply=reply, provider="claude", session_id=session, usage=TokenUsage(input_tokens=3))
-    return runs.finish(db, run, success, _NOW)
+    return endings.finish(db, run, success, _NOW)
 
 
 def failing(retry_at: datetime | None = None, notice: str | None = "sorry") -> Failing:
@@ -94,7 +94,7 @@ def test_a_message_during_a_run_is_answered_by_the_next(db: sqlite3.Connection) 
 def test_nothing_is_consumed_before_it_is_answered(db: sqlite3.Connection) -> None:
     say(db, "one")
     run = claim_one(db)
-    assert runs.fail(db, run, failing(), _NOW)
+    assert endings.fail(db, run, failing(), _NOW)
     assert outbox.of_run(db, run.id)[0].text == "sorry"
     say(db, "two")
     assert texts_of(db, claim_one(db)) == ["one", "two"]
@@ -105,7 +105,7 @@ def test_a_failed_attempt_waits_and_takes_in_what_came_meanwhile(db: sqlite3.Con
     run = claim_one(db)
     say(db, "two")
     later = _NOW + timedelta(seconds=5)
-    assert runs.fail(db, run, failing(later, None), _NOW)
+    assert endings.fail(db, run, failing(later, None), _NOW)
     assert runs.claim(db, _NOW, 5, _NOBODY) == []
     again = claim_one(db, later)
     assert (again.id, again.attempt, again.failures) == (run.id, 2, 1)
@@ -115,10 +115,10 @@ def test_a_failed_attempt_waits_and_takes_in_what_came_meanwhile(db: sqlite3.Con
 def test_an_outcome_of_an_attempt_that_is_over_changes_nothing(db: sqlite3.Connection) -> None:
     say(db, "one")
     stale = claim_one(db)
-    assert runs.interrupt(db, stale, _NOW)
+    assert endings.interrupt(db, stale, _NOW)
     fresh = claim_one(db)
     assert not answer(db, stale)
-    assert not runs.fail(db, stale, failing(), _NOW)
+    assert not endings.fail(db, stale, failing(), _NOW)
     assert answer(db, fresh, "the answer")
     assert not answer(db, fresh, "again")
     assert [item.text for item in outbox.of_run(db, fresh.id)] == ["the answer"]
@@ -128,7 +128,7 @@ def test_after_a_crash_running_runs_wait_again_and_it_counts_as_no_failure(db: s
     say(db, "one")
     run = claim_one(db)
     say(db, "two")
-    assert runs.recover(db, _NOW) == [run.id]
+    assert endings.recover(db, _NOW) == [run.id]
     again = claim_one(db)
     assert (again.id, again.failures, texts_of(db, again)) == (run.id, 0, ["one", "two"])
 
@@ -223,7 +223,7 @@ def test_the_last_exchanges_hold_both_sides_in_order(db: sqlite3.Connection) -> 
         say(db, f"question {number}", at=at)
         run = claim_one(db, at)
         success = Success(reply=f"answer {number}", provider="codex", session_id=None, usage=TokenUsage())
-        assert runs.finish(db, run, success, at + timedelta(seconds=30))
+        assert endings.finish(db, run, success, at + timedelta(seconds=30))
     say(db, "now", at=_NOW + timedelta(hours=1))
     run = claim_one(db, _NOW + timedelta(hours=1))
     shown = messages.exchanges(db, run.chat, run.after_seq, 4)

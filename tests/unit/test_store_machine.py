@@ -13,9 +13,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from nanoclaw.intake import take_in
 from nanoclaw.model import Folder, InboundDeletion, InboundMessage, Jid, RegisteredGroup, Run, Seq, TokenUsage
-from nanoclaw.store import changes, messages, runs
+from nanoclaw.store import changes, endings, messages, runs
 from nanoclaw.store.database import connect, transaction
-from nanoclaw.store.runs import Failing, Success
+from nanoclaw.store.endings import Failing, Success
 
 _FOLDERS = ("main", "b", "c")
 
@@ -81,7 +81,7 @@ class RunMachine(RuleBasedStateMachine):
         run = self.live.pop(data.draw(st.integers(0, len(self.live) - 1)))
         success = Success(reply=" ".join(self._texts(run)), provider="p", session_id=None, usage=TokenUsage())
         with transaction(self.db):
-            assert runs.finish(self.db, run, success, self.now)
+            assert endings.finish(self.db, run, success, self.now)
         self.stale.append(run)
 
     @precondition(lambda self: self.live)
@@ -91,7 +91,7 @@ class RunMachine(RuleBasedStateMachine):
         retry_at = self.now + timedelta(seconds=5) if again else None
         with transaction(self.db):
             failing = Failing(kind="network", detail="", provider="p", retry_at=retry_at, notice=None)
-            assert runs.fail(self.db, run, failing, self.now)
+            assert endings.fail(self.db, run, failing, self.now)
         self.stale.append(run)
 
     @rule()
@@ -99,7 +99,7 @@ class RunMachine(RuleBasedStateMachine):
         self.db.close()
         self.db = connect(self.directory / "n.db", self.now)
         with transaction(self.db):
-            runs.recover(self.db, self.now)
+            endings.recover(self.db, self.now)
         self.stale += self.live
         self.live = []
 
@@ -109,7 +109,7 @@ class RunMachine(RuleBasedStateMachine):
         run = data.draw(st.sampled_from(self.stale))
         with transaction(self.db):
             success = Success(reply="ghost", provider="p", session_id=None, usage=TokenUsage())
-            assert not runs.finish(self.db, run, success, self.now)
+            assert not endings.finish(self.db, run, success, self.now)
 
     @rule()
     def time_passes(self) -> None:

@@ -14,9 +14,9 @@ from nanoclaw.config import Home, load_settings
 from nanoclaw.errors import ConfigError
 from nanoclaw.intake import take_in
 from nanoclaw.model import NetworkDecision, RunId, TokenUsage
-from nanoclaw.store import outbox, runs
+from nanoclaw.store import endings, outbox, runs
 from nanoclaw.store.database import open_database
-from nanoclaw.store.runs import Success
+from nanoclaw.store.endings import Success
 from nanoclaw.timeline import Timeline
 from nanoclaw.traces import make_traces, trace_id
 from nanoclaw.traces.otlp import encoded
@@ -88,7 +88,7 @@ async def test_a_message_is_over_when_its_reply_is_settled(tmp_path: Path):
         await database.write(take_in, HELLO, FAMILY, NOW)
         (run,) = await database.write(runs.claim, NOW, 1, ())
         success = Success(reply="hello", provider="codex", session_id=None, usage=TokenUsage())
-        await database.write(runs.finish, run, success, NOW + timedelta(seconds=1))
+        await database.write(endings.finish, run, success, NOW + timedelta(seconds=1))
         story = await database.read(read_story, run.id)
         assert story
         assert not story.is_over

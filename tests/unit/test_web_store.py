@@ -27,6 +27,7 @@ from nanoclaw.model import (
 from nanoclaw.store import conversation, health, messages, network, outbox, refused, runs, tasks, usage
 from nanoclaw.store.conversation import MOST_TEXT, Line, NamedFile, Place, Quoted
 from nanoclaw.store.database import connect, transaction
+from nanoclaw.store.waiting import what_waits
 from tests.large import FOLDERS, RUNS, fill
 
 NOW: Final = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -222,6 +223,16 @@ LOOKS: Final[dict[str, Callable[[sqlite3.Connection], object]]] = {
     "runs": lambda db: runs.recent(db, 51),
     "runs of a small group": lambda db: runs.recent(db, 51, Folder("g7")),
     "old runs of a small group": lambda db: runs.recent(db, 51, Folder("g7"), RunId(5_000)),
+    "the run that answers a message": lambda db: [runs.answering(db, FAMILY, Seq(50_000))],
+    "when the next run is due": lambda db: [runs.next_due(db, ())],
+    "what waits": lambda db: what_waits(db),
+    "replies that did not arrive": lambda db: outbox.undelivered(db),
+    "what was being sent": lambda db: [outbox.interrupted(db)],
+    "where something is to be sent": lambda db: [outbox.waiting_chats(db)],
+    "losses": lambda db: [outbox.untold(db, NOW)],
+    "what a group spent today": lambda db: usage.spent(db, FAMILY, NOW - timedelta(days=1)),
+    "what a run is told after a long silence": lambda db: messages.between(db, CHAT, Seq(0), Seq(20_000), 200),
+    "whether others have spoken": lambda db: messages.has_newer(db, CHAT, Seq(0)),
     "the runs of today": lambda db: usage.by_day(db, NOW - timedelta(days=1), BERLIN),
     "refused hosts": lambda db: refused.hosts(db, 100),
     "refused hosts of a group": lambda db: refused.hosts(db, 100, FAMILY),

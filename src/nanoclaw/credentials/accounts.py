@@ -224,14 +224,26 @@ def _sign_in_of(group: RegisteredGroup, secrets: Mapping[str, str], home: Home, 
 
 
 def _accounts(home: Home, folder: Folder | None, secrets: Mapping[str, str]) -> Generator[Account]:
-    offer = own_offer(home, folder) if folder else stored_offer(Place(home))
+    place = Place(home, folder)
+    offer = own_offer(home, folder) if folder else stored_offer(place)
     if offer is not None:
         yield _login_account(offer)
+    elif problem := _why_unreadable(place):
+        yield Account(provider="codex", where=place.where, method="chatgpt", problem=problem, hint=sign_in_hint(place))
     for provider, names in KEY_NAMES.items():
         for name in names:
             if name in secrets:
                 method: CredentialMethod = "oauth_token" if name == "CLAUDE_CODE_OAUTH_TOKEN" else "api_key"
                 yield Account(provider=provider, where=folder or HOST, method=method)
+
+
+def _why_unreadable(place: Place) -> str:
+    """What is wrong with the login that lies there; empty: nothing, or there is none."""
+    try:
+        place.read()
+    except CredentialError as error:
+        return str(error)
+    return ""
 
 
 def _login_account(offer: LoginOffer) -> Account:

@@ -134,7 +134,8 @@ def _codex(group: RegisteredGroup, offers: Offers, mode: CredentialMode, home: H
         return credential
     if wish == "api_key":
         what = f"{group.name} is to sign in with an API key, and there is none"
-        raise CredentialError(what, f"run `nanoclaw auth login codex --api-key`, or put OPENAI_API_KEY into {home.env}")
+        hint = f"run `{home.program} auth login codex --api-key`, or put OPENAI_API_KEY into {home.env}"
+        raise CredentialError(what, hint)
     if offers.logins:
         raise CredentialError(offers.logins[0].problem, f"to sign in anew, {_command(group, home)}")
     raise _nobody(group, home)
@@ -192,7 +193,7 @@ def _nobody(group: RegisteredGroup, home: Home) -> CredentialError:
 
 
 def _command(group: RegisteredGroup, home: Home) -> str:
-    return PROVIDERS[group.provider].sign_in.format(home=home.root, folder=group.folder)
+    return PROVIDERS[group.provider].sign_in.format(nanoclaw=home.program, home=home.root)
 
 
 def _where(group: RegisteredGroup, name: str, offers: Offers) -> str:

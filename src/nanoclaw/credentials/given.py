@@ -7,6 +7,7 @@ appears while an agent is at work may be the agent's: it is not believed, but ke
 
 import os
 import re
+import shlex
 from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -181,8 +182,8 @@ def _keep_aside(home: Home, folder: Folder, login: Login, now: datetime) -> None
 
 def import_hint(home: Home, folder: Folder, name: str) -> str:
     """The command that makes a login that was kept aside the group's own."""
-    path = home.root.joinpath(*group_parts(folder), name)
-    return f"run `nanoclaw auth login codex --group {folder} --import {path}`"
+    path = shlex.quote(str(home.root.joinpath(*group_parts(folder), name)))
+    return f"run `{home.program} auth login codex --group {folder} --import {path}`"
 
 
 @contextmanager

@@ -109,7 +109,8 @@ class Keeper:
                 log.warning("login.ended", where=credential.where, problem=str(error))
                 continue
             return self._with(credential, login, there.secrets)
-        raise CredentialError(f"the ChatGPT login of {group.name} cannot be used", "run `nanoclaw auth status`")
+        hint = f"run `{self._home.program} auth status`"
+        raise CredentialError(f"the ChatGPT login of {group.name} cannot be used", hint)
 
     @asynccontextmanager
     async def lent(self, folder: Folder, access: Access) -> AsyncGenerator[None]:

@@ -94,7 +94,7 @@ def why_ended(place: Place, login: Login) -> str:
 
 def sign_in_hint(place: Place) -> str:
     """The command that makes a new login there."""
-    return "run `nanoclaw auth login codex" + (f" --group {place.folder}`" if place.folder else "`")
+    return f"run `{place.home.program} auth login codex" + (f" --group {place.folder}`" if place.folder else "`")
 
 
 async def _ask(place: Place, login: Login, url: str, clock: Clock) -> _Exchange:

@@ -202,7 +202,7 @@ def _answered(db: sqlite3.Connection, seqs: Sequence[int]) -> dict[int, Quoted]:
 def _reached(db: sqlite3.Connection, chat: Jid, ids: Sequence[int]) -> dict[int, ReceiptState]:
     """How far all parts of each reply have come; of those of which anything is known."""
     rows = db.execute(
-        "SELECT part.outbox_id AS id, receipt.state AS state FROM part JOIN receipt"
+        "SELECT part.outbox_id AS id, receipt.state AS state FROM part CROSS JOIN receipt"  # parts lead: they are few
         " ON receipt.chat = :chat AND receipt.platform_id = part.platform_id"
         " WHERE part.outbox_id IN (SELECT value FROM json_each(:ids)) GROUP BY part.outbox_id, receipt.state"
         " HAVING count(DISTINCT part.key) = (SELECT count(*) FROM part AS each WHERE each.outbox_id = part.outbox_id)",

@@ -1,8 +1,9 @@
 """The one SQLite file: opening, migrating, and one transaction at a time.
 
 The rest of this package is plain functions `fn(connection, …)`; a caller hands one to `read` or `write`, which runs it
-in a worker thread inside one transaction. Writers are serialised by the limiter and by `BEGIN IMMEDIATE`, and a commit
-is on the disk (WAL, `synchronous=FULL`) when `write` returns.
+in a worker thread inside one transaction. Writers are serialised by a limiter and by `BEGIN IMMEDIATE`, and a commit
+is on the disk (WAL, `synchronous=FULL`) when `write` returns. Who reads has a connection of its own, so that a long
+look holds up no message; it sees every `write` that has returned.
 """
 
 import sqlite3
@@ -30,11 +31,13 @@ _OLDEST_SQLITE = (3, 35, 0)  # RETURNING
 
 
 class Database:
-    """One connection, used by one thread at a time."""
+    """A connection that writes and one that reads, each used by one thread at a time."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-        self._limiter = anyio.CapacityLimiter(1)
+    def __init__(self, writer: sqlite3.Connection, reader: sqlite3.Connection) -> None:
+        self._writer = writer
+        self._reader = reader
+        self._writing = anyio.CapacityLimiter(1)
+        self._reading = anyio.CapacityLimiter(1)
 
     async def write(self, fn: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `fn` in a transaction of its own; durable when this returns, undone when it raises.
@@ -44,19 +47,19 @@ class Database:
         """
 
         def work() -> T:
-            with _translated(), transaction(self._connection):
-                return fn(self._connection, *args, **kwargs)
+            with _translated(), transaction(self._writer):
+                return fn(self._writer, *args, **kwargs)
 
-        return await anyio.to_thread.run_sync(work, limiter=self._limiter)
+        return await anyio.to_thread.run_sync(work, limiter=self._writing)
 
     async def read(self, fn: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run `fn`, which only looks. Raises `StoreError` like `write`."""
+        """Run `fn`, which only looks: at one moment of the file. Raises `StoreError` like `write`."""
 
         def work() -> T:
-            with _translated():
-                return fn(self._connection, *args, **kwargs)
+            with _translated(), _moment(self._reader):
+                return fn(self._reader, *args, **kwargs)
 
-        return await anyio.to_thread.run_sync(work, limiter=self._limiter)
+        return await anyio.to_thread.run_sync(work, limiter=self._reading)
 
 
 @asynccontextmanager
@@ -66,11 +69,10 @@ async def open_database(path: Path, now: datetime) -> AsyncGenerator[Database]:
     Raises:
         StoreError: see `connect`.
     """
-    connection = await anyio.to_thread.run_sync(connect, path, now)
-    try:
-        yield Database(connection)
-    finally:
-        connection.close()
+    writer = await anyio.to_thread.run_sync(connect, path, now)
+    with closing(writer), closing(_connect(path)) as reader:
+        reader.execute("PRAGMA query_only=ON")
+        yield Database(writer, reader)
 
 
 def connect(path: Path, now: datetime) -> sqlite3.Connection:
@@ -83,8 +85,7 @@ def connect(path: Path, now: datetime) -> sqlite3.Connection:
         raise StoreError(f"SQLite {sqlite3.sqlite_version} is too old", "use a Python with SQLite 3.35 or newer")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-        connection.row_factory = sqlite3.Row
+        connection = _connect(path)
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "temp_store=MEMORY"):
             connection.execute(f"PRAGMA {pragma}")
         path.chmod(0o600)
@@ -92,6 +93,22 @@ def connect(path: Path, now: datetime) -> sqlite3.Connection:
     except (sqlite3.Error, OSError) as error:
         raise StoreError(f"{path} cannot be opened: {error}", "check the disk and the file's owner") from error
     return connection
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    connection.row_factory = sqlite3.Row
+    return connection
+
+
+@contextmanager
+def _moment(connection: sqlite3.Connection) -> Generator[None]:
+    """What is looked at does not change meanwhile."""
+    connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        connection.execute("ROLLBACK")
 
 
 @contextmanager

@@ -204,20 +204,12 @@ def between(db: sqlite3.Connection, chat: Jid, after: Seq, upto: Seq, limit: int
     return [_message(row) for row in reversed(rows)], total - len(rows)
 
 
-def wakers(db: sqlite3.Connection, chat: Jid, after: Seq, upto: Seq) -> list[sqlite3.Row]:
-    """`seq` and `standing` of the messages with after < seq <= upto that wake the agent, oldest first."""
-    return db.execute(
-        "SELECT seq, standing FROM message WHERE chat = ? AND seq > ? AND seq <= ? AND wakes = 1"
-        " AND deleted_at IS NULL ORDER BY seq",
-        (chat, after, upto),
-    ).fetchall()
-
-
-def newer_count(db: sqlite3.Connection, chat: Jid, seq: Seq) -> int:
-    """How many messages came into the chat after that one."""
-    return db.execute(
-        "SELECT count(*) AS n FROM message WHERE chat = ? AND seq > ? AND deleted_at IS NULL", (chat, seq)
-    ).fetchone()["n"]
+def has_newer(db: sqlite3.Connection, chat: Jid, seq: Seq) -> bool:
+    """Whether messages came into the chat after that one."""
+    row = db.execute(
+        "SELECT 1 FROM message WHERE chat = ? AND seq > ? AND deleted_at IS NULL LIMIT 1", (chat, seq)
+    ).fetchone()
+    return row is not None
 
 
 def changes(db: sqlite3.Connection, run: Run) -> list[Change]:

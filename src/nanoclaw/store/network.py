@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Iterable
 from dataclasses import asdict, fields
 from datetime import date, datetime, timedelta
-from typing import Any, Final, LiteralString, cast
+from typing import Final, LiteralString, cast
 
 from nanoclaw.clock import from_iso, iso
 from nanoclaw.model import Folder, NetworkCounts, NetworkDecision
@@ -60,11 +60,11 @@ def recent(
     db: sqlite3.Connection, limit: int, folder: Folder | None = None, *, denied: bool = False
 ) -> list[NetworkDecision]:
     """The newest rows, the newest first: of one group or of all, all of them or what was not allowed."""
-    wanted: list[Any] = [folder, folder, int(denied), limit]
+    wanted = ["verdict = 'refused'"] if denied else []
+    wanted += ["folder = :folder"] if folder is not None else []
     rows = db.execute(
-        "SELECT * FROM network_decision WHERE (? IS NULL OR folder = ?) AND (? = 0 OR verdict = 'refused')"
-        " ORDER BY id DESC LIMIT ?",
-        wanted,
+        f"SELECT * FROM network_decision WHERE {' AND '.join(wanted) or 1} ORDER BY id DESC LIMIT :limit",  # noqa: S608
+        {"folder": folder, "limit": limit},
     )
     return [_decision(row) for row in rows]
 

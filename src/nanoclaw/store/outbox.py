@@ -12,10 +12,13 @@ import sqlite3
 from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from nanoclaw.clock import from_iso, iso
 from nanoclaw.model import InboundReceipt, Jid, OutboxItem, OutboxKind, OutboxState, OutgoingFile, RunId, Seq
+
+_OPEN: Final = "state IN ('ready', 'sending')"
+"""As the index of open replies has it; without it SQLite looks through all that were ever sent."""
 
 
 def put(
@@ -129,7 +132,8 @@ def hurry(db: sqlite3.Connection, chats: Collection[Jid], now: datetime) -> None
 
 def waiting_chats(db: sqlite3.Connection) -> list[Jid]:
     """The chats in which something waits to be sent."""
-    return [Jid(row["chat"]) for row in db.execute("SELECT DISTINCT chat FROM outbox WHERE state = 'ready'")]
+    rows = db.execute(f"SELECT DISTINCT chat FROM outbox WHERE {_OPEN} AND state = 'ready'")  # noqa: S608
+    return [Jid(row["chat"]) for row in rows]
 
 
 def reject(db: sqlite3.Connection, item: OutboxItem, error: str, now: datetime) -> None:
@@ -142,7 +146,8 @@ def reject(db: sqlite3.Connection, item: OutboxItem, error: str, now: datetime) 
 
 def interrupted(db: sqlite3.Connection) -> list[OutboxItem]:
     """At start: what the last host was sending when it went away."""
-    return [_item(row) for row in db.execute("SELECT * FROM outbox WHERE state = 'sending' ORDER BY id")]
+    rows = db.execute(f"SELECT * FROM outbox WHERE {_OPEN} AND state = 'sending'")  # noqa: S608
+    return sorted((_item(row) for row in rows), key=lambda item: item.id)
 
 
 def note_receipt(db: sqlite3.Connection, receipt: InboundReceipt) -> bool:
@@ -168,8 +173,9 @@ def note_receipt(db: sqlite3.Connection, receipt: InboundReceipt) -> bool:
 def progress(db: sqlite3.Connection, item: OutboxItem) -> dict[str, datetime]:
     """How far all of a reply has come, and when: `server`, `device`, `read`."""
     rows = db.execute(
-        "SELECT receipt.state, max(receipt.at) AS at FROM part JOIN receipt ON receipt.platform_id = part.platform_id"
-        " AND receipt.chat = :chat WHERE outbox_id = :id GROUP BY receipt.state"
+        "SELECT receipt.state, max(receipt.at) AS at FROM part CROSS JOIN receipt"  # parts lead: a reply has few
+        " ON receipt.platform_id = part.platform_id AND receipt.chat = :chat WHERE outbox_id = :id"
+        " GROUP BY receipt.state"
         " HAVING count(DISTINCT part.key) = (SELECT count(*) FROM part WHERE outbox_id = :id) ORDER BY at",
         {"chat": item.chat, "id": item.id},
     )
@@ -188,7 +194,7 @@ def next_due(db: sqlite3.Connection) -> datetime | None:
 def untold(db: sqlite3.Connection, unknown_before: datetime) -> list[OutboxItem]:
     """What did not arrive, or has been unknown since before that, and was not told of yet; now it counts as told."""
     rows = db.execute(
-        "UPDATE outbox SET told = 1 WHERE told = 0"
+        "UPDATE outbox SET told = 1 WHERE told = 0 AND state IN ('failed', 'unknown')"
         " AND (state = 'failed' OR (state = 'unknown' AND settled_at <= ?)) RETURNING *",
         (iso(unknown_before),),
     ).fetchall()
@@ -258,7 +264,8 @@ def open_count(db: sqlite3.Connection) -> int:
 def due_count(db: sqlite3.Connection, now: datetime) -> int:
     """How many replies are being sent or could be."""
     return db.execute(
-        "SELECT count(*) AS n FROM outbox WHERE state = 'sending' OR (state = 'ready' AND due_at <= ?)", (iso(now),)
+        f"SELECT count(*) AS n FROM outbox WHERE {_OPEN} AND (state = 'sending' OR due_at <= ?)",  # noqa: S608
+        (iso(now),),
     ).fetchone()["n"]
 
 
@@ -266,7 +273,7 @@ def undelivered(db: sqlite3.Connection) -> dict[str, int]:
     """How many replies failed for good, and of how many nobody knows."""
     row = db.execute(
         "SELECT count(*) FILTER (WHERE state = 'failed') AS failed,"
-        " count(*) FILTER (WHERE state = 'unknown') AS unknown FROM outbox"
+        " count(*) FILTER (WHERE state = 'unknown') AS unknown FROM outbox WHERE state IN ('failed', 'unknown')"
     ).fetchone()
     return {"failed": row["failed"], "unknown": row["unknown"]}
 

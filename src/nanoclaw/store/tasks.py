@@ -39,11 +39,13 @@ def get(db: sqlite3.Connection, task_id: TaskId) -> ScheduledTask | None:
 
 def existing(db: sqlite3.Connection, folder: Folder | None = None) -> list[ScheduledTask]:
     """Every task that is not cancelled, of one group or of all, the next due first, those without a next time last."""
-    rows = db.execute(
-        "SELECT * FROM task WHERE state <> 'cancelled' AND (:folder IS NULL OR folder = :folder)"
-        " ORDER BY next_at IS NULL, next_at, id",
-        {"folder": folder},
-    )
+    if folder is None:
+        rows = db.execute("SELECT * FROM task WHERE state <> 'cancelled' ORDER BY next_at IS NULL, next_at, id")
+    else:
+        rows = db.execute(
+            "SELECT * FROM task WHERE folder = ? AND state <> 'cancelled' ORDER BY next_at IS NULL, next_at, id",
+            (folder,),
+        )
     return [_task(row) for row in rows]
 
 

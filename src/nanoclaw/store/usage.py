@@ -38,7 +38,7 @@ def by_day(db: sqlite3.Connection, since: datetime, zone: ZoneInfo) -> list[Usag
         return []
     days = _days(from_iso(edges["first"]), from_iso(edges["last"]), zone)
     rows = db.execute(
-        "SELECT json_extract(day.value, '$[0]') AS day, folder, provider,"
+        "SELECT day.key AS number, folder, provider,"
         " count(*) AS runs, sum(state = 'failed') AS failed,"
         " round(sum(julianday(ended_at) - julianday(coalesce(started_at, ended_at))) * 86400, 3) AS seconds,"
         " sum(input_tokens) AS input_tokens, sum(cached_input_tokens) AS cached_input_tokens,"
@@ -49,7 +49,8 @@ def by_day(db: sqlite3.Connection, since: datetime, zone: ZoneInfo) -> list[Usag
         " GROUP BY day.key, folder, provider ORDER BY day.key, min(ended_at)",
         {"since": iso(since), "days": json.dumps(days)},
     )
-    return [_usage(row) for row in rows]
+    dates = [date.fromisoformat(name) for name, _, _ in days]
+    return [_usage(row, dates[int(row["number"])]) for row in rows]
 
 
 def _days(first: datetime, last: datetime, zone: ZoneInfo) -> list[tuple[str, str, str]]:
@@ -64,9 +65,9 @@ def _days(first: datetime, last: datetime, zone: ZoneInfo) -> list[tuple[str, st
     return found
 
 
-def _usage(row: sqlite3.Row) -> Usage:
+def _usage(row: sqlite3.Row, day: date) -> Usage:
     return Usage(
-        day=date.fromisoformat(row["day"]),
+        day=day,
         folder=Folder(row["folder"]),
         provider=row["provider"],
         runs=row["runs"],

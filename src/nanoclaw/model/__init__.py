@@ -1,0 +1,81 @@
+"""The project's nouns, as frozen values. No I/O, no framework."""
+
+from nanoclaw.model.group import (
+    AdditionalMount,
+    AuthMethod,
+    Budget,
+    ClaudeConfig,
+    CodexConfig,
+    NetworkConfig,
+    NetworkPolicy,
+    RegisteredGroup,
+    SenderPolicy,
+)
+from nanoclaw.model.inbound import (
+    Attachment,
+    Inbound,
+    InboundChat,
+    InboundDeletion,
+    InboundEdit,
+    InboundMessage,
+    InboundReaction,
+    InboundReceipt,
+    Member,
+    ReceiptState,
+)
+from nanoclaw.model.message import Change, ChangeKind, MediaFile, MediaKind, Message, Quote, Standing
+from nanoclaw.model.names import MAIN_FOLDER, Folder, Jid, RunId, Seq, TaskId
+from nanoclaw.model.network import NetworkCounts, NetworkDecision, NetworkReason, NetworkVerdict
+from nanoclaw.model.reply import OutboxItem, OutboxKind, OutboxState, OutgoingFile
+from nanoclaw.model.run import Run, RunState, TokenUsage
+from nanoclaw.model.task import ContextMode, MissedPolicy, ScheduledTask, TaskState
+
+__all__ = [
+    "MAIN_FOLDER",
+    "AdditionalMount",
+    "Attachment",
+    "AuthMethod",
+    "Budget",
+    "Change",
+    "ChangeKind",
+    "ClaudeConfig",
+    "CodexConfig",
+    "ContextMode",
+    "Folder",
+    "Inbound",
+    "InboundChat",
+    "InboundDeletion",
+    "InboundEdit",
+    "InboundMessage",
+    "InboundReaction",
+    "InboundReceipt",
+    "Jid",
+    "MediaFile",
+    "MediaKind",
+    "Member",
+    "Message",
+    "MissedPolicy",
+    "NetworkConfig",
+    "NetworkCounts",
+    "NetworkDecision",
+    "NetworkPolicy",
+    "NetworkReason",
+    "NetworkVerdict",
+    "OutboxItem",
+    "OutboxKind",
+    "OutboxState",
+    "OutgoingFile",
+    "Quote",
+    "ReceiptState",
+    "RegisteredGroup",
+    "Run",
+    "RunId",
+    "RunState",
+    "ScheduledTask",
+    "SenderPolicy",
+    "Seq",
+    "Standing",
+    "TaskId",
+    "TaskState",
+    "TokenUsage",
+]
