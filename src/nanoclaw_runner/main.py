@@ -21,7 +21,7 @@ from nanoclaw_runner.cli import kill_running
 from nanoclaw_runner.emitter import Emitter
 from nanoclaw_runner.events import failed
 from nanoclaw_runner.process_one import step_aside
-from nanoclaw_runner.relay import Relay
+from nanoclaw_runner.relay import SOCKET, Relay
 
 _LAST_SECONDS: Final = 10
 """For ending the CLI and for a host that reads slowly; then the kernel ends a runner that was told to stop."""
@@ -59,7 +59,8 @@ def _serve(emit: Emitter) -> Done | Failed:
 def _run(request: ContainerInput, emit: Emitter) -> Done | Failed:
     emit({"type": "started", "protocol": PROTOCOL})
     _watch(emit, request["timeoutSeconds"])
-    Relay().start()
+    if os.path.exists(SOCKET):  # noqa: PTH110  # else the host carries, and has begun to before it sent the request
+        Relay().start()
     os.chdir(GROUP_DIRECTORY)
     os.environ["TZ"] = request["timezone"]
     time.tzset()

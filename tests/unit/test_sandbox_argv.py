@@ -8,17 +8,18 @@ from dataclasses import replace
 from errno import ENOSYS, EPERM
 from itertools import pairwise
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import pytest
 
-from nanoclaw.config import Settings
+from nanoclaw.config import SandboxSettings, Settings
 from nanoclaw.errors import MountError, SandboxError, UsageError
 from nanoclaw.model import Folder
 from nanoclaw.sandbox import bubblewrap_commands, choose_for_build
 from nanoclaw.sandbox.base import Limits, Mount, SandboxSpec
 from nanoclaw.sandbox.bubblewrap_commands import Tools, bubblewrap_arguments
 from nanoclaw.sandbox.cgroups import Place, find_places, missing_limits, settings_of
+from nanoclaw.sandbox.engine import EngineSandbox
 from nanoclaw.sandbox.engine_commands import (
     EngineName,
     explain,
@@ -482,3 +483,13 @@ def test_the_engines_profile_permits_the_same_arguments_as_the_filter() -> None:
         "clone": [NAMESPACE_FLAGS],
         **{name: list(values) for name, values in PERMITTED_ARGUMENTS.items()},
     }
+
+
+@pytest.mark.parametrize(
+    ("engine", "way_out", "passes"),
+    [("podman", "auto", True), ("podman", "stdio", False), ("container", "auto", False), ("container", "socket", True)],
+)
+def test_the_socket_is_mounted_where_it_is_of_use(
+    engine: EngineName, way_out: Literal["auto", "socket", "stdio"], *, passes: bool
+) -> None:
+    assert EngineSandbox(engine, SandboxSettings(way_out=way_out)).traits().passes_sockets is passes

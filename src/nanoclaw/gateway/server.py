@@ -9,13 +9,16 @@ from typing import Final
 
 import anyio
 import structlog
-from anyio.abc import TaskGroup, TaskStatus
+from anyio.abc import ByteStream, TaskGroup, TaskStatus
 
+from nanoclaw.carriage import Pipe
 from nanoclaw.clock import Clock, SystemClock
 from nanoclaw.config import NetworkSettings
+from nanoclaw.errors import WireError
 from nanoclaw.gateway import unix
 from nanoclaw.gateway.account import Account, Allowance, Note, Quota
 from nanoclaw.gateway.bounds import Bounds
+from nanoclaw.gateway.carried import carry
 from nanoclaw.gateway.conversation import Conversation
 from nanoclaw.gateway.decision import Refuse, Route
 from nanoclaw.gateway.network import Network
@@ -104,8 +107,18 @@ class Gateway:
                 return
             path = self._sockets(folder) / GATEWAY_SOCKET
             door = _Door(account, self._pool, self._bounds)
-            self._tasks.start_soon(door.serve, unix.listen(path), path)
+            self._tasks.start_soon(door.serve, unix.listen(path), path, name=f"gateway of {folder}")
             self._doors[folder] = door
+
+    async def carry(self, folder: Folder, pipe: Pipe) -> None:
+        """Serve a sandbox that has a pipe in place of its group's socket, which must be open, until either ends.
+        Returns as soon as the sandbox's end listens.
+
+        Raises:
+            SandboxError: it ended before that.
+        """
+        assert self._tasks is not None, "the gateway is not running"
+        await self._tasks.start(self._doors[folder].carry, pipe, name=f"carry {folder}")
 
     async def close(self, folder: Folder) -> None:
         """End a group's connections and remove its socket; not open is success."""
@@ -130,30 +143,46 @@ class _Door:
         self._pool = pool
         self._bounds = bounds
         self._connections = 0
+        self._pace = Allowance(bounds.connections_per_second, 1.0)
         self._scope = anyio.CancelScope()
         self._closed = anyio.Event()
+        self._carrying: set[anyio.CancelScope] = set()
 
     async def serve(self, listener: socket.socket, path: Path) -> None:
         """Accept connections until closed."""
-        pace = Allowance(self._bounds.connections_per_second, 1.0)
         try:
             with listener, self._scope:
                 async with anyio.create_task_group() as tasks:
                     while True:
                         tasks.start_soon(self._welcome, await _next_connection(listener))
-                        if wait := pace.take():
-                            await anyio.sleep(wait)
+                        await self._keep_pace()
         finally:
             _remove(path)
             self._closed.set()
 
+    async def carry(self, pipe: Pipe, *, task_status: TaskStatus[None]) -> None:
+        """Serve what comes over a pipe until it ends, or this is closed."""
+        with anyio.CancelScope() as scope:
+            self._carrying.add(scope)
+            try:
+                await carry(pipe, self._keep_pace, self._welcome, task_status=task_status)
+            except WireError as error:
+                log.warning("gateway.nonsense", group=self._account.folder, error=str(error))
+            finally:
+                self._carrying.discard(scope)
+
     async def close(self) -> None:
         """Return once everything is closed."""
-        self._scope.cancel()
+        for scope in (self._scope, *self._carrying):
+            scope.cancel()
         with anyio.move_on_after(_CLOSE_SECONDS):
             await self._closed.wait()
 
-    async def _welcome(self, stream: UnixStream) -> None:
+    async def _keep_pace(self) -> None:
+        if wait := self._pace.take():
+            await anyio.sleep(wait)
+
+    async def _welcome(self, stream: ByteStream) -> None:
         conversation = Conversation(stream, self._account, self._pool, self._bounds)
         self._connections += 1
         try:

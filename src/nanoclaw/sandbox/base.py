@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from nanoclaw.carriage import Pipe
 from nanoclaw.model import Folder
 
 
@@ -59,8 +60,12 @@ class Traits:
     """Where it mounts something besides the spec's mounts."""
     excused: Mapping[str, str] = field(default_factory=dict[str, str])
     """Checks of a proof that cannot hold in it, and what it lacks, in words."""
+    passes_sockets: bool = True
+    """Whether the host's sockets can be mounted into it; else there is a `way_out`."""
     shares_kernel: bool = True
     """Whether namespaces, devices and inodes of the host mean the same inside."""
+    limits_groups: bool = True
+    """Whether it limits memory and processes by control groups."""
 
 
 class SandboxProcess(Protocol):
@@ -118,6 +123,15 @@ class Sandbox(Protocol):
 
         Raises:
             SandboxError: on entering, or from `lines` and `send_line`, when it could not be started.
+        """
+        ...
+
+    def way_out(self, spec: SandboxSpec) -> AbstractAsyncContextManager[Pipe | None]:
+        """The pipe to `nanoclaw-carrier`, started inside the sandbox of `spec`, for as long as the context lasts;
+        None where sockets pass.
+
+        Raises:
+            SandboxError: it cannot be started.
         """
         ...
 

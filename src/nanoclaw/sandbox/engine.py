@@ -6,6 +6,7 @@ import secrets
 import shutil
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
 from functools import partial
 
 import anyio
@@ -29,6 +30,7 @@ from nanoclaw.sandbox.engine_commands import (
 )
 from nanoclaw.sandbox.image import build_image, find_image
 from nanoclaw.sandbox.limits import limits_of
+from nanoclaw.sandbox.payload import CARRIER_COMMAND
 from nanoclaw.sandbox.probe import PROBE_COMMAND, PROBE_IMAGE, probe_image
 from nanoclaw.sandbox.process import CompletedCommand, Process, open_process, run_command
 
@@ -48,10 +50,15 @@ class EngineSandbox:
         self._settings = settings
         self._runtime = settings.runtime
         self._image: str | None = settings.image or None
+        self._unlimited: tuple[str, ...] = ()
+        self._carries = settings.way_out == "stdio" or (
+            settings.way_out == "auto" and (name == "container" or platform.system() != "Linux")
+        )
 
     def traits(self) -> Traits:
-        """What a proof has to know of it."""
-        return traits(self._engine, self._runtime)
+        """What a proof has to know of it; complete once it was checked."""
+        known = traits(self._engine, self._runtime, passes_sockets=not self._carries)
+        return replace(known, limits_groups=not self._unlimited)
 
     async def check(self) -> Health:
         """Start something harmless with the real flags, and with another OCI runtime if that helps. Never raises."""
@@ -61,8 +68,11 @@ class EngineSandbox:
             if self.name == "container":
                 await self._demand("system", "status")
                 return Health(ok=True, lacks=self._lacks())
-            if self.name == "docker" and await self._is_rootless_docker():
-                return Health(ok=False, reason="under rootless Docker agents cannot use their files", hint="use podman")
+            if self.name == "docker":
+                if await self._is_rootless_docker():
+                    reason = "under rootless Docker agents cannot use their files"
+                    return Health(ok=False, reason=reason, hint="use podman")
+                self._carries |= self._settings.way_out == "auto" and await self._is_docker_desktop()
             return await self._try()
         except NanoclawError as error:
             return Health(ok=False, reason=str(error), hint=error.hint)
@@ -78,6 +88,16 @@ class EngineSandbox:
         if self._image is None and not await self.is_built():
             raise SandboxError("the agents' image is missing", "build it with `nanoclaw image build`")
         async with self._run(spec, str(self._image)) as process:
+            yield process
+
+    @asynccontextmanager
+    async def way_out(self, spec: SandboxSpec) -> AsyncGenerator[Process | None]:
+        """A carrier in the container of `spec`, unless the gateway's socket is mounted."""
+        if not self._carries:
+            yield None
+            return
+        argv = [self.name, *self._global_options(), "exec", "--interactive", spec.name, *CARRIER_COMMAND]
+        async with open_process(argv, command_environment()) as process:
             yield process
 
     async def sweep(self, installation: str) -> list[str]:
@@ -161,7 +181,8 @@ class EngineSandbox:
                     pass
                 if status := await process.wait():
                     raise SandboxError(f"{self.name}: the probe ended with status {status}")
-                return Health(ok=True, lacks=(*self._lacks(), *missing_limits(process.stderr_tail())))
+                self._unlimited = missing_limits(process.stderr_tail())
+                return Health(ok=True, lacks=(*self._lacks(), *self._unlimited))
         raise SandboxError(f"{self.name} does not start a container within {_ANSWER_SECONDS:g} s")
 
     def _lacks(self) -> tuple[str, ...]:
@@ -169,6 +190,10 @@ class EngineSandbox:
 
     async def _is_rootless_docker(self) -> bool:
         return os.geteuid() != 0 and "rootless" in (await self._ask("info", "--format", "{{.SecurityOptions}}")).stdout
+
+    async def _is_docker_desktop(self) -> bool:
+        """Its containers are in a virtual machine, also on Linux."""
+        return "docker desktop" in (await self._ask("info", "--format", "{{.OperatingSystem}}")).stdout.lower()
 
     def _global_options(self) -> tuple[str, ...]:
         return ("--runtime", self._runtime) if self._runtime and ENGINES[self._engine].runtime_is_global else ()

@@ -77,7 +77,8 @@ ENGINES: Final[dict[EngineName, Engine]] = {
         install="apt-get install podman",
     ),
     "docker": Engine(
-        options=_OPTIONS,
+        # its containers may otherwise listen on ports that are root's
+        options=(*_OPTIONS, "--sysctl", "net.ipv4.ip_unprivileged_port_start=1024"),
         runtime_is_global=False,
         remove=("rm", "--force"),
         install="see https://docs.docker.com/engine/install/",
@@ -108,11 +109,16 @@ _CURES: Final = (
 _IMAGE_MISSING = re.compile(r"image not known|no such image|unable to find image", re.IGNORECASE)
 
 
-def traits(engine: EngineName, runtime: str) -> Traits:
+def traits(engine: EngineName, runtime: str, *, passes_sockets: bool = True) -> Traits:
     """What a proof has to know of this engine with that OCI runtime."""
     own_kernel = engine == "container" or any(name in Path(runtime).name for name in _OWN_KERNEL)
     excused = EXCUSED.get("runsc" if "runsc" in Path(runtime).name else engine, {})
-    return Traits(fixtures=FIXTURES, excused=excused, shares_kernel=not own_kernel and platform.system() == "Linux")
+    return Traits(
+        fixtures=FIXTURES,
+        excused=excused,
+        passes_sockets=passes_sockets,
+        shares_kernel=not own_kernel and platform.system() == "Linux",
+    )
 
 
 def run_arguments(engine: EngineName, spec: SandboxSpec, image: str, runtime: str = "") -> list[str]:

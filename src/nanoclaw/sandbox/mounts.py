@@ -37,16 +37,22 @@ def agent_owner() -> tuple[int, int]:
     return (AGENT_UID, AGENT_UID) if os.geteuid() == 0 else (os.geteuid(), os.getegid())
 
 
-def group_mounts(home: Home, group: RegisteredGroup, groups: Iterable[RegisteredGroup] = ()) -> tuple[Mount, ...]:
+def group_mounts(
+    home: Home, group: RegisteredGroup, groups: Iterable[RegisteredGroup] = (), *, sockets: bool = True
+) -> tuple[Mount, ...]:
     """Everything that is mounted into a sandbox of `group`, a parent before what lies inside it.
 
     Args:
+        home: where the group's directories are.
+        group: whose sandbox it is.
         groups: all registered groups; what any of them may write is no place for an extra mount.
+        sockets: whether the gateway's socket is of use inside.
 
     Raises:
         MountError: an extra mount is not allowed.
     """
-    return (*_own_mounts(home, group), *extra_mounts(home, group, (group, *groups)))
+    own = (mount for mount in _own_mounts(home, group) if sockets or mount.target != GATEWAY_DIRECTORY)
+    return (*own, *extra_mounts(home, group, (group, *groups)))
 
 
 def prepare(home: Home, group: RegisteredGroup) -> None:

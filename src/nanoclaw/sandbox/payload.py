@@ -1,4 +1,4 @@
-"""What agents find inside, alike in every kind of sandbox: places, environment, our runner and its two commands.
+"""What agents find inside, alike in every kind of sandbox: places, environment, our runner and the other commands.
 
 `/opt/agent` holds the providers' programs (`bin`, `lib`), `/opt/nanoclaw` our runner (`bin`, `lib`).
 """
@@ -17,6 +17,7 @@ from nanoclaw.wire import AGENT_HOME
 AGENT_DIRECTORY: Final = "/opt/agent"
 RUNNER_DIRECTORY: Final = "/opt/nanoclaw"
 RUNNER_COMMAND: Final = ("nanoclaw-runner",)
+CARRIER_COMMAND: Final = ("nanoclaw-carrier",)
 
 ENVIRONMENT: Final[Mapping[str, str]] = {
     "PATH": f"{RUNNER_DIRECTORY}/bin:{AGENT_DIRECTORY}/bin:/usr/local/bin:/usr/bin:/bin",
@@ -37,8 +38,12 @@ PROGRAMS: Final[Mapping[str, str]] = {
 """What is linked into `/opt/agent/bin`, and where it lies below `/opt/agent/lib`. The Dockerfile says the same."""
 
 _MAKING_SECONDS = 3600.0  # 1.5 GB over a slow line
-_SHARED_MODULES = ("__init__.py", "errors.py", "providers.py", "wire.py")
-_COMMANDS = {"nanoclaw-runner": "nanoclaw_runner.main", "nanoclaw-ipc": "nanoclaw_runner.ipc"}
+_SHARED_MODULES = ("__init__.py", "carriage.py", "errors.py", "providers.py", "wire.py")
+_COMMANDS = {
+    "nanoclaw-runner": "nanoclaw_runner.main",
+    "nanoclaw-ipc": "nanoclaw_runner.ipc",
+    "nanoclaw-carrier": "nanoclaw_runner.carrier",
+}
 
 # Isolated and without `site`: some 5 ms less at every start, and nothing in the environment or the group's directory
 # can put itself into the runner.

@@ -1,4 +1,4 @@
-"""The one place where processes start.
+"""Programs that are run for what they say: the sandboxes, and commands.
 
 Each runs in a process group of its own, with pipes for its three streams. Stderr is always drained, so that nobody
 blocks on it, and only its end is kept. Stdout is read as fast as it is asked for. Nothing waits for ever, and leaving a
@@ -8,7 +8,6 @@ context leaves no process behind.
 import asyncio
 import os
 import signal
-import termios
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -17,8 +16,8 @@ from typing import Final, cast
 import anyio
 
 from nanoclaw.errors import SandboxError, WireError
+from nanoclaw.sandbox.pipes import Pipes
 
-STDERR_KEPT: Final = 64 << 10
 GRACE_SECONDS: Final = 2.0
 """From the end of its stdin to SIGTERM: what a runner needs to end its CLI and itself."""
 
@@ -26,8 +25,6 @@ _TERM_SECONDS = 1.0  # from SIGTERM to SIGKILL: only well-behaved programs need 
 _KILL_SECONDS = 5.0  # a killed process is gone at once, unless the kernel waits for a disk
 _DRAIN_SECONDS = 1.0  # what is left in a pipe is read at once
 _SEND_SECONDS = 30.0  # a reader that has not emptied a pipe for so long never will
-_HIGH_WATER = 1 << 20  # read ahead at most so much of stdout
-_ROWS = 50  # of a terminal that nobody sees
 _MAX_OUTPUT = 16 << 20  # no command that we run for its answer has a longer one
 
 Explain = Callable[[int, str], SandboxError | None]
@@ -44,91 +41,34 @@ class CompletedCommand:
     """Its last 64 KiB."""
 
 
-class _Pipes(asyncio.SubprocessProtocol):
-    """What the event loop tells of one process."""
-
-    def __init__(self) -> None:
-        self.transport: asyncio.SubprocessTransport
-        self.unread: list[bytes] = []
-        self.unread_bytes = 0
-        self.stderr = bytearray()
-        self.stdout_ended = False
-        self.discarding = False
-        self.news = anyio.Event()
-        self.writable = anyio.Event()
-        self.writable.set()
-        self.exited = anyio.Event()
-        self.finished = anyio.Event()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.SubprocessTransport", transport)
-
-    def pipe_data_received(self, fd: int, data: bytes) -> None:
-        if fd == 2:
-            self.stderr += data
-            del self.stderr[:-STDERR_KEPT]
-            return
-        if self.discarding:
-            return
-        self.unread.append(data)
-        self.unread_bytes += len(data)
-        if self.unread_bytes > _HIGH_WATER:
-            self._stdout().pause_reading()
-        self.news.set()
-
-    def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:
-        if fd == 0:
-            self.writable.set()
-        elif fd == 1:
-            self.stdout_ended = True
-            self.news.set()
-
-    def pause_writing(self) -> None:
-        self.writable = anyio.Event()
-
-    def resume_writing(self) -> None:
-        self.writable.set()
-
-    def process_exited(self) -> None:
-        self.exited.set()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.finished.set()
-
-    async def read(self) -> bytes:
-        """What stdout has, waiting for at least a byte; nothing at its end."""
-        while not self.unread:
-            if self.stdout_ended:
-                return b""
-            self.news = anyio.Event()
-            await self.news.wait()
-        data = b"".join(self.unread)
-        self.unread.clear()
-        if self.unread_bytes > _HIGH_WATER and not self.stdout_ended:
-            self._stdout().resume_reading()
-        self.unread_bytes = 0
-        return data
-
-    def discard_stdout(self) -> None:
-        """Read on to the end, for nobody."""
-        if not self.stdout_ended:
-            self.unread_bytes = 0
-            self.discarding = True
-            self._stdout().resume_reading()
-
-    def _stdout(self) -> asyncio.ReadTransport:
-        return cast("asyncio.ReadTransport", self.transport.get_pipe_transport(1))
-
-
 class Process:
     """A started process; it is a `SandboxProcess`."""
 
-    def __init__(self, pipes: _Pipes, explain: Explain) -> None:
+    def __init__(self, pipes: Pipes, explain: Explain) -> None:
         self._pipes = pipes
         self._explain = explain
         self._stdin = cast("asyncio.WriteTransport", pipes.transport.get_pipe_transport(0))
         self.killed = False
         """Whether it had to be ended from outside."""
+
+    async def receive(self) -> bytes:
+        """What stdout has, waiting for at least a byte; raises `EndOfStream` at its end."""
+        data = await self._pipes.read()
+        if not data:
+            raise anyio.EndOfStream
+        return data
+
+    def post(self, data: bytes) -> None:
+        """Write to stdin without waiting; nothing happens when it is gone."""
+        if not self._stdin.is_closing():
+            self._stdin.write(data)
+
+    async def flushed(self) -> None:
+        """Return when most of what was posted is read; raises `BrokenResourceError` when that does not come about."""
+        with anyio.move_on_after(_SEND_SECONDS) as patience:
+            await self._pipes.writable.wait()
+        if self._stdin.is_closing() or patience.cancelled_caught:
+            raise anyio.BrokenResourceError
 
     async def send_line(self, line: bytes) -> None:
         """Write one line to stdin.
@@ -271,7 +211,7 @@ async def open_process(
     Raises:
         SandboxError: the program cannot be executed.
     """
-    pipes = _Pipes()
+    pipes = Pipes()
     try:
         await asyncio.get_running_loop().subprocess_exec(
             lambda: pipes,
@@ -282,7 +222,7 @@ async def open_process(
             stderr=asyncio.subprocess.STDOUT if merge_stderr else asyncio.subprocess.PIPE,
         )
     except OSError as error:
-        raise _not_run(argv, error) from error
+        raise not_run(argv, error) from error
     process = Process(pipes, explain)
     try:
         yield process
@@ -344,56 +284,10 @@ def _too_slow(argv: Sequence[str], seconds: float, last: str) -> SandboxError:
     return SandboxError(f"`{_brief(argv)}` was not done after {seconds:g} s", last, retryable=True)
 
 
-def _not_run(argv: Sequence[str], error: OSError) -> SandboxError:
+def not_run(argv: Sequence[str], error: OSError) -> SandboxError:
+    """What is said of a program that cannot be executed."""
     return SandboxError(f"{argv[0]} cannot be run: {error.strerror}", f"is {argv[0]} installed?")
 
 
 def _brief(argv: Sequence[str]) -> str:
     return " ".join(argv[:3])
-
-
-class Terminal:
-    """What a program that wants to talk to a person is given for one."""
-
-    def __init__(self, handle: int) -> None:
-        self._handle = handle
-
-    async def read(self) -> str:
-        """What it showed since the last time, with every control sequence; nothing once it has ended."""
-        await anyio.wait_readable(self._handle)
-        try:
-            return os.read(self._handle, _HIGH_WATER).decode("utf-8", "replace")
-        except OSError:  # Linux: the other side is closed
-            return ""
-
-    def write(self, text: str) -> None:
-        """Type a line, or less: a terminal always has room for that."""
-        os.write(self._handle, text.encode())
-
-
-@asynccontextmanager
-async def open_terminal(argv: Sequence[str], env: Mapping[str, str], columns: int) -> AsyncGenerator[Terminal]:
-    """Run `argv` with exactly `env` at a terminal that is `columns` wide, for as long as the context lasts.
-
-    Raises:
-        SandboxError: the program cannot be executed.
-    """
-    handle, side = os.openpty()
-    termios.tcsetwinsize(side, (_ROWS, columns))
-    try:
-        process = await asyncio.create_subprocess_exec(
-            *argv, env=env, stdin=side, stdout=side, stderr=side, start_new_session=True
-        )
-    except OSError as error:
-        os.close(handle)
-        raise _not_run(argv, error) from error
-    finally:
-        os.close(side)
-    try:
-        yield Terminal(handle)
-    finally:
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-        with anyio.move_on_after(_KILL_SECONDS, shield=True):
-            await process.wait()
-        os.close(handle)

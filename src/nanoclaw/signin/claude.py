@@ -9,7 +9,7 @@ import anyio
 
 from nanoclaw.config import sign_in_environment
 from nanoclaw.errors import CredentialError
-from nanoclaw.sandbox.process import Terminal, open_terminal
+from nanoclaw.sandbox.terminal import Terminal, open_terminal
 
 _COLUMNS: Final = 1000  # so that no address and no token is broken into lines
 _BEGIN_SECONDS: Final = 60.0  # until the address is shown: the program's start on a busy machine

@@ -75,11 +75,17 @@ class World:
                 yield client
             host.stop()
 
-    async def ask(self, client: Client, folder: str, text: str, sender: str = "Bob") -> list[dict[str, Any]]:
-        """Say something in a local group and answer what is said in reply."""
+    async def ask(
+        self, client: Client, folder: str, text: str, sender: str = "Bob", patience: float = ANSWER_SECONDS
+    ) -> list[dict[str, Any]]:
+        """Say something in a local group and answer what is said in reply.
+
+        Raises:
+            TimeoutError: nothing was, within `patience` seconds.
+        """
         chat = f"local:{folder}"
         stored = await client.post("/v1/messages", {"chat": chat, "sender": sender, "text": text})
-        with anyio.fail_after(ANSWER_SECONDS):
+        with anyio.fail_after(patience):
             while True:
                 answer = await client.get("/v1/answers", 60, chat=chat, seq=int(stored["seq"]), wait=60)
                 if answer["state"] != "waiting":
@@ -88,7 +94,13 @@ class World:
 
 @contextmanager
 def make_world(
-    openai: Script, anthropic: Script, *, engine: str = "auto", settings: str = "", directory: Path | None = None
+    openai: Script,
+    anthropic: Script,
+    *,
+    engine: str = "auto",
+    settings: str = "",
+    sandbox: str = "",
+    directory: Path | None = None,
 ) -> Generator[World]:
     """A fresh home with `main` on the local channel, removed at the end.
 
@@ -97,6 +109,7 @@ def make_world(
         anthropic: what the scripted Anthropic says.
         engine: the sandbox.
         settings: further lines of `nanoclaw.toml`, before its tables.
+        sandbox: further lines of its table `[sandbox]`.
         directory: where the home lies, if not in a temporary place.
     """
     with ExitStack() as stack:
@@ -110,7 +123,7 @@ def make_world(
         )
         world.home.root.mkdir(parents=True, exist_ok=True)
         tables = f'[page]\nport = 0\n[sandbox]\nengine = "{engine}"\n'
-        world.home.settings.write_text(f"{settings}\n{tables}", encoding="utf-8")
+        world.home.settings.write_text(f"{settings}\n{tables}{sandbox}\n", encoding="utf-8")
         initialise(world.home)
         world.secrets()
         stack.callback(shutil.rmtree, world.home.sockets, ignore_errors=True)  # beside the home if that lies too deep
