@@ -21,9 +21,10 @@ from pathlib import Path
 from typing import IO, Final, cast
 
 from nanoclaw import __version__
-from nanoclaw.clock import iso
+from nanoclaw.clock import from_iso, iso
 from nanoclaw.config import Home
 from nanoclaw.errors import BackupError
+from nanoclaw.restored import settle
 from nanoclaw.store.database import copy_database
 
 MANIFEST: Final = "manifest.json"
@@ -96,11 +97,13 @@ def verify(archive: Path) -> Contents:
     raise BackupError(f"{archive} has no manifest", "it is not complete: make another backup")
 
 
-def restore(archive: Path, home: Home, tell: Tell) -> Contents:
-    """Make a home from an archive that was verified first; the home must not be there yet, or be empty.
+def restore(archive: Path, home: Home, now: datetime, tell: Tell) -> Contents:
+    """Make a home from an archive that was verified first; the home must not be there yet, or be empty. What was under
+    way when the archive was made is settled: nothing of it is done again.
 
     Raises:
         BackupError: the archive is damaged, or the home has something in it.
+        StoreError: the database in it cannot be used.
     """
     contents = verify(archive)
     if home.root.exists() and any(home.root.iterdir()):
@@ -112,6 +115,7 @@ def restore(archive: Path, home: Home, tell: Tell) -> Contents:
             for member in tar:
                 if member.name != MANIFEST:
                     _extract(tar, member, unfinished, tell)
+        tell(settle(Home(unfinished), from_iso(contents.created), now))
         if home.root.exists():
             home.root.rmdir()
         unfinished.rename(home.root)

@@ -53,5 +53,5 @@ def restore(
         if not (yes or typer.confirm("Restore it with its logins?")):
             print("Nothing was changed.")
             return
-    archives.restore(archive, home, print)
+    archives.restore(archive, home, SystemClock().now(), print)
     print(f"Restored to {home.root}. `nanoclaw doctor` says what is still to be done.")
