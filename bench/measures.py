@@ -221,12 +221,13 @@ async def ingest(engine: str, count: int) -> float:
     """Messages stored per second, ten writers at once, in a group that they do not wake."""
     with a_world(engine) as world:
         world.register("family")
-        async with a_host(world) as (client, _):
+        async with a_host(world):
             body = {"chat": Jid("local:family"), "sender": "Bob", "text": "just talking"}
 
             async def write() -> None:
-                for _ in range(count // 10):
-                    await client.post("/v1/messages", body)
+                async with Client(world.home) as client:
+                    for _ in range(count // 10):
+                        await client.post("/v1/messages", body)
 
             started = time.monotonic()
             async with anyio.create_task_group() as group:

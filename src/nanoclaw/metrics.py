@@ -3,7 +3,7 @@
 What happens is counted as it happens; what there is (queue, channels, sign-ins) is looked at when somebody asks.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from time import perf_counter
@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from nanoclaw import __version__
 from nanoclaw.channels.base import ChannelState, Receive
-from nanoclaw.errors import MailboxError
-from nanoclaw.ipc.commands import Command
+from nanoclaw.ipc.mailbox import Outcome
 from nanoclaw.model import Folder, Inbound, InboundMessage, NetworkDecision, OutboxItem
 from nanoclaw.timeline import SendingOutcome, Timeline
 
@@ -76,7 +75,7 @@ METRICS: Final[Mapping[str, Described]] = {
         "counter", "Bytes `up` from sandboxes and `down` to them.", ("group", "to", "direction")
     ),
     "nanoclaw_mailbox_files_total": Described(
-        "counter", "Commands that agents gave by file, `applied` or `refused`.", ("group", "outcome")
+        "counter", "Files of agents in their mailboxes, `applied` or `refused`.", ("group", "outcome")
     ),
     "nanoclaw_proofs_total": Described(
         "counter",
@@ -103,7 +102,6 @@ _BUCKETS: Final = (
 Logins = Mapping[str, tuple[datetime | None, datetime | None]]
 """By whose each is: when it was renewed, and when its access token ends."""
 
-Apply = Callable[[Folder, str, Command], Awaitable[dict[str, object]]]
 Sample = tuple[str, tuple[str, ...], float]
 """Name, values of its labels, and value."""
 
@@ -166,19 +164,9 @@ class Metrics:
 
         return received
 
-    def counted(self, apply: Apply) -> Apply:
-        """The same, with the commands counted that agents give by file."""
-
-        async def applied(folder: Folder, key: str, command: Command) -> dict[str, object]:
-            try:
-                answer = await apply(folder, key, command)
-            except MailboxError:
-                self._files.labels(folder, "refused").inc()
-                raise
-            self._files.labels(folder, "applied").inc()
-            return answer
-
-        return applied
+    def filed(self, folder: Folder, outcome: Outcome) -> None:
+        """A file of an agent's was answered, read or unread."""
+        self._files.labels(folder, outcome).inc()
 
     def attempted(self, timeline: Timeline) -> None:
         """An attempt is over."""

@@ -67,6 +67,17 @@ class MountClaim(TypedDict):
     """Device and inode, where those of the host mean the same inside."""
 
 
+class LimitClaims(TypedDict):
+    """What the sandbox may use at most, as far as its kernel lets that be seen from inside."""
+
+    groups: dict[str, int]
+    """By control groups: `memory` in bytes, `pids`."""
+    rlimits: dict[str, int]
+    """By the names of `resource`, without `RLIMIT_`."""
+    tmp: int | None
+    """Bytes in `/tmp`."""
+
+
 class ProveRequest(TypedDict):
     """What the runner needs in order to try what must not be possible."""
 
@@ -81,6 +92,7 @@ class ProveRequest(TypedDict):
     """Where the sandbox itself mounts something."""
     namespaces: dict[str, str]
     """The host's own, by kind."""
+    limits: LimitClaims
 
 
 class Exchange(TypedDict):

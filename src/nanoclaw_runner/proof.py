@@ -73,6 +73,11 @@ _IMAGES_OWN: Final = (
     *("/opt/agent/bin/claude", "/etc/passwd", "/etc/hosts", "/etc/resolv.conf", "/usr/bin/env", "/bin/sh"),
 )
 _KERNELS_MOUNTS: Final = ("/proc/", "/sys/", "/dev/")
+_GROUPS_FILES: Final = {
+    "memory": ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+    "pids": ("/sys/fs/cgroup/pids.max", "/sys/fs/cgroup/pids/pids.max"),
+}
+"""Where the limits of the sandbox's own control group are shown, if at all."""
 
 
 def prove(request: ProveRequest) -> Proof:
@@ -295,12 +300,21 @@ def _secrets(request: ProveRequest) -> Iterator[str]:
 # what it may use up
 
 
-def _limits(_: ProveRequest) -> Iterator[str]:
-    if resource.getrlimit(resource.RLIMIT_CORE) != (0, 0):
-        yield "it can dump core"
-    for name in ("FSIZE", "NOFILE", "NPROC"):
-        if resource.getrlimit(getattr(resource, f"RLIMIT_{name}"))[1] == resource.RLIM_INFINITY:
-            yield f"{name} is not limited"
+def _limits(request: ProveRequest) -> Iterator[str]:
+    claims = request["limits"]
+    for name, most in claims["rlimits"].items():
+        hard = resource.getrlimit(getattr(resource, f"RLIMIT_{name}"))[1]
+        if hard == resource.RLIM_INFINITY or hard > most:
+            yield f"{name} is {'unlimited' if hard == resource.RLIM_INFINITY else hard}, and was to be {most}"
+    for name, most in claims["groups"].items():
+        for path in _GROUPS_FILES[name]:
+            with suppress(FileNotFoundError):
+                limit = _text(path).strip()
+                if limit == "max" or int(limit) > most:
+                    yield f"{name} is {limit}, and was to be {most}"
+    space = os.statvfs("/tmp")  # noqa: S108
+    if claims["tmp"] is not None and (size := space.f_blocks * space.f_frsize) > claims["tmp"] + space.f_frsize:
+        yield f"the temporary directory holds {size} bytes, and was to hold {claims['tmp']}"
 
 
 CHECKS: Final[dict[str, _Check]] = {

@@ -29,11 +29,14 @@ from tests.attacks.table import Row
 
 MEMORY: Final = 768 << 20
 PIDS: Final = 200
+DISK: Final = 1 << 30
+ANSWER_SECONDS: Final = 240.0
+"""For a run to be answered, the longest phase on a busy machine included; whoever is not answered then never is."""
 BURN_SECONDS: Final = 2.0
 """How long a bomb keeps every processor busy, while a neighbour is to be answered."""
 
 _SETTINGS: Final = "[runs]\nmax_attempts = 1\nretry_base_seconds = 0.1\n"
-_LIMITS: Final = f'memory = "{MEMORY >> 20}m"\npids = {PIDS}\n'
+_LIMITS: Final = f'memory = "{MEMORY >> 20}m"\npids = {PIDS}\ndisk = "{DISK >> 20}m"\n'
 _DO: Final = "do: "
 SAY: Final = "say: "
 """Before a text in JSON: the answer, letter by letter."""
@@ -83,7 +86,6 @@ class Campaign:
             only: the attempts to make, if not all of them.
         """
         self.lab.told["only"] = list(only)
-        arm(self.lab)
         said = await self.attack(name)
         try:
             found = self.lab.results(name)
@@ -97,7 +99,8 @@ class Campaign:
 
     async def attack(self, what: str) -> str:
         """Have the attacker do something, as one run; answers what its chat was told."""
-        return await self.run(ATTACKER, f"{_python(self.engine)} -I -B -c '{_PROGRAM}' '{what}'")
+        arm(self.lab)
+        return await self.run(ATTACKER, f"{python_inside(self.engine)} -I -B -c '{_PROGRAM}' '{what}'")
 
     async def run(self, folder: Folder, command: str) -> str:
         """Have a group's agent run a shell command."""
@@ -105,8 +108,17 @@ class Campaign:
 
     async def ask(self, folder: Folder, text: str) -> str:
         """Say something in a group; answers what its chat was told."""
-        replies = await self.lab.world.ask(self.client, folder, f"@Andy {text}")
+        try:
+            replies = await self.lab.world.ask(self.client, folder, f"@Andy {text}", patience=ANSWER_SECONDS)
+        except TimeoutError:
+            return f"broken: no answer within {ANSWER_SECONDS:g} s"
         return "\n".join(str(reply["text"]) for reply in replies)
+
+    @asynccontextmanager
+    async def beside(self) -> AsyncGenerator["Campaign"]:
+        """The same campaign, for a task of its own: a client asks one thing at a time."""
+        async with Client(self.lab.world.home) as client:
+            yield replace(self, client=client)
 
     def said(self, folder: str) -> list[str]:
         """All that a group's chat was ever told."""
@@ -120,7 +132,7 @@ class Campaign:
 _PROGRAM: Final = 'import sys; sys.path.insert(0, "/workspace/group"); from inside.main import main; main(sys.argv[1])'
 
 
-def _python(engine: str) -> str:
+def python_inside(engine: str) -> str:
     """An interpreter inside."""
     if not engine.startswith("bubblewrap"):
         return "python3"
@@ -196,7 +208,7 @@ async def campaign(engine: str, title: str, directory: Path) -> AsyncGenerator[C
         world.secrets(OPENAI_API_KEY=KEY, ANTHROPIC_API_KEY=token("claude"), CLAUDE_CODE_OAUTH_TOKEN=token("oauth"))
         for folder in (ATTACKER, NEIGHBOUR):
             world.register(folder, provider="codex", network={"policy": "open"})
-        limits = {"memory": MEMORY, "pids": PIDS, "tmp": 512 << 20, "burn seconds": BURN_SECONDS}
+        limits = {"memory": MEMORY, "pids": PIDS, "disk": DISK, "tmp": 512 << 20, "burn seconds": BURN_SECONDS}
         port = int(server.origin.rpartition(":")[2])
         with make_lab(world, directory, limits, port) as lab:
             server.elsewhere = f"http://127.0.0.1:{lab.tripwire.port}/"

@@ -1,15 +1,17 @@
 """The defences that are taken away, each with the attempts that must succeed then."""
 
 import os
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import anyio
 
-from nanoclaw import formatting, verbs
-from nanoclaw.gateway import decision
+from nanoclaw import events, formatting, verbs
+from nanoclaw.errors import WireError
+from nanoclaw.gateway import Bounds, conversation, decision, server
 from nanoclaw.gateway.network import Network, Resolve, system_resolve
 from nanoclaw.gateway.policy import Policy
 from nanoclaw.ipc import files, handles
@@ -18,7 +20,7 @@ from nanoclaw.sandbox import mounts
 from nanoclaw.sandbox.disk import Disk
 from tests.attacks import operation, terminal
 from tests.attacks.campaign import Campaign
-from tests.attacks.inside.attempt import BOMB, QUIET
+from tests.attacks.inside.attempt import ALONE, BOMB, QUIET
 from tests.attacks.sabotage import (
     Defence,
     both,
@@ -69,20 +71,24 @@ def _any_file() -> Generator[None]:
         yield
 
 
-@contextmanager
-def _any_source() -> Generator[None]:
-    def make(base: Path, path: Path, **_: object) -> int:
-        path.mkdir(parents=True, exist_ok=True)
-        return os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-
+def _any_amount() -> AbstractContextManager[None]:
     async def is_full(*_: object) -> bool:
         return False
 
     async def until_full(*_: object) -> None:
         await anyio.sleep_forever()
 
+    return replaced(Disk, is_full=is_full, until_full=until_full)
+
+
+@contextmanager
+def _any_source() -> Generator[None]:
+    def make(base: Path, path: Path, **_: object) -> int:
+        path.mkdir(parents=True, exist_ok=True)
+        return os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+
     # what measures a group's disk does not follow links either
-    with replaced(mounts, _make=make), replaced(Disk, is_full=is_full, until_full=until_full):
+    with replaced(mounts, _make=make), _any_amount():
         yield
 
 
@@ -108,10 +114,20 @@ def _writable(argv: list[str], target: str) -> list[str]:
     return [*argv[: place - 2], "--bind", *argv[place - 1 :]]
 
 
+def _without_groups(argv: list[str], _: Path) -> list[str]:
+    return argv[next(number for number, word in enumerate(argv) if word.endswith("bwrap")) :]
+
+
 def _without_limits(argv: list[str], _: Path) -> list[str]:
     """Without control groups, and without prlimit."""
-    first = next(number for number, word in enumerate(argv) if word.endswith("bwrap"))
-    return _without_prlimit(argv[first:], _)
+    return _without_prlimit(_without_groups(argv, _), _)
+
+
+def _as_if_done(line: bytes, parse: Callable[[bytes], events.Event] = events.parse_event) -> events.Event:
+    try:
+        return parse(line)
+    except WireError:
+        return events.Done(None)
 
 
 DEFENCES: Final = (
@@ -195,6 +211,25 @@ DEFENCES: Final = (
         phase=BOMB,
     ),
     Defence(
+        name="a limit on memory",
+        attempts=("memory without end",),
+        edits={"podman": both(without_option("--memory"), without_option("--memory-swap"))},
+        phase=BOMB,
+    ),
+    Defence(
+        name="control groups, where the sandbox does not show them",
+        attempts=("memory without end",),
+        edits={"bubblewrap": _without_groups},
+        phase=BOMB,
+        proven=False,
+    ),
+    Defence(
+        name="a limit on a file's size",
+        attempts=("one file larger than all that its group may keep",),
+        edits={"podman": without_option("--ulimit", "fsize"), "bubblewrap": _without_prlimit},
+        phase=BOMB,
+    ),
+    Defence(
         name="a limit on open files",
         attempts=("descriptors without end",),
         edits={
@@ -213,6 +248,35 @@ DEFENCES: Final = (
             "bubblewrap": lambda argv, _: [str(800 << 20) if word == str(512 << 20) else word for word in argv],
         },
         phase=BOMB,
+    ),
+    Defence(
+        name="watching what a group keeps on the disk",
+        attempts=("the group's directory filled beyond its share", "another run on a disk that is full"),
+        replaced=_any_amount,
+        step=operation.fill,
+        proven=False,
+    ),
+    Defence(
+        name="ending a connection with a request that is malformed",
+        attempts=(
+            "a request behind one whose end is a matter of opinion: Content-Length: 5, Transfer-Encoding: chunked",
+        ),
+        replaced=lambda: replaced(conversation, _LAST=frozenset()),
+        proven=False,
+    ),
+    Defence(
+        name="a number of connections",
+        attempts=("more connections than allowed, each with half a head",),
+        replaced=lambda: replaced(server, Bounds=partial(Bounds, connections=1000)),
+        phase=ALONE,
+        proven=False,
+    ),
+    Defence(
+        name="believing a runner's events only in their shape",
+        attempts=("JSON that is no event", "a line that is no JSON"),
+        replaced=lambda: replaced(events, parse_event=_as_if_done),
+        step=operation.speak,
+        proven=False,
     ),
     Defence(
         name="looking at the address",

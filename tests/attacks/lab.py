@@ -17,6 +17,7 @@ from typing import Any, Final
 from nanoclaw.model import Folder
 from nanoclaw.sandbox.mounts import agent_owner
 from nanoclaw.testing.world import World
+from nanoclaw.wire import CHECKS, PROTOCOL
 
 ATTACKER: Final = Folder("mallory")
 NEIGHBOUR: Final = Folder("family")
@@ -136,6 +137,8 @@ def make_lab(world: World, directory: Path, limits: Mapping[str, float], model_p
                 "model port": model_port,
                 "control socket": str(world.home.control_socket),
                 "other gateway": str(world.home.gateway_directory(NEIGHBOUR) / "gateway.sock"),
+                "protocol": PROTOCOL,
+                "checks": CHECKS,
                 **limits,
             }
             bait = hidden["bait directory"]

@@ -10,16 +10,21 @@ import anyio
 from nanoclaw.groups import load_groups
 from nanoclaw.model import Jid
 from nanoclaw.sandbox.mounts import group_mounts
+from nanoclaw.sandbox.payload import RUNNER_COMMAND
 from tests.attacks import terminal
-from tests.attacks.campaign import KEY, Campaign, campaign
+from tests.attacks.campaign import ANSWER_SECONDS, KEY, Campaign, campaign, python_inside
+from tests.attacks.inside import faithless
 from tests.attacks.inside.attempt import ALONE, BOMB, LAST, QUIET
 from tests.attacks.inside.forging import FORGED
 from tests.attacks.inside.listing import LISTED
-from tests.attacks.lab import ATTACKER, NEIGHBOUR
+from tests.attacks.lab import ATTACKER, NEIGHBOUR, arm
+from tests.attacks.sabotage import edited
 from tests.attacks.table import Row
 
-NEIGHBOUR_SECONDS: Final = 30.0
-"""Within this a neighbour is answered whatever anybody else does; on an idle machine it takes half a second."""
+_FULL: Final = "the run is ended"
+_ASK_MODELS: Final = (
+    'import urllib.request as u; print("You said:", u.urlopen("http://127.0.0.1:3128/openai/models").status)'
+)
 
 
 async def attack(engine: str, title: str, directory: Path) -> list[Row]:
@@ -32,8 +37,9 @@ async def attack(engine: str, title: str, directory: Path) -> list[Row]:
     """
     async with campaign(engine, title, directory) as attacked:
         task = await settle(attacked)
-        for step in (quietly, listed, rearrange, swap_sources, forge, disturb, bomb, end_runner, terminal.paint):
+        for step in (quietly, listed, rearrange, swap_sources, forge, speak, disturb, drip, bomb, fill, end_runner):
             await step(attacked)
+        await terminal.paint(attacked)
         await _aftermath(attacked, task)
     attacked.rows += terminal.rows(attacked)
     return attacked.rows
@@ -101,7 +107,7 @@ def _repair(attacked: Campaign) -> None:
             shutil.rmtree(place)
         else:
             place.unlink()
-    (attacked.lab.place / "CLAUDE.md").unlink()
+    (attacked.lab.place / "CLAUDE.md").unlink(missing_ok=True)
 
 
 async def swap_sources(attacked: Campaign) -> None:
@@ -132,6 +138,41 @@ async def forge(attacked: Campaign) -> None:
     attacked.check("forging", "what was forged reaches no other chat", "nothing came", not others, others)
 
 
+async def speak(attacked: Campaign) -> None:
+    """With a program of the attacker's in the runner's place, which says to the host whatever it likes."""
+    line = [python_inside(attacked.engine), "-I", "-B", "/workspace/group/inside/faithless.py"]
+    arm(attacked.lab)
+    with edited(lambda argv, _: [*argv[: -len(RUNNER_COMMAND)], *line], Path()):
+        for name in faithless.SPEECHES:
+            said = await attacked.ask(ATTACKER, f"speech: {name}")
+            attacked.check("events", name, "the run ends", "stopped unexpectedly" in said, said)
+        for name in (faithless.AFTER_DONE, faithless.FOR_OTHERS):
+            said = await attacked.ask(ATTACKER, f"speech: {name}")
+            attacked.note("events", name, faithless.ANSWER, said)
+    said = await attacked.ask(ATTACKER, "and you")
+    attacked.check("events", "afterwards the group is answered", "it is", said == "You said: and you", said)
+
+
+async def drip(attacked: Campaign) -> None:
+    """A neighbour's requests, while the attacker holds the gateway's connections with heads that never end."""
+    place, said = anyio.Path(attacked.lab.place), ""
+
+    async def neighbour() -> None:
+        async with attacked.beside() as beside:
+            with anyio.move_on_after(ANSWER_SECONDS):
+                while not await (place / "dripping").exists():  # noqa: ASYNC110  # it is another process's
+                    await anyio.sleep(0.1)
+            said = await beside.run(NEIGHBOUR, f"{python_inside(attacked.engine)} -I -c '{_ASK_MODELS}'")
+        answered = said.strip() == "You said: 200"
+        attacked.check("gateway", "a neighbour's request while heads come drop by drop", "answered", answered, said)
+        await (place / "enough").touch()
+
+    async with anyio.create_task_group() as both:
+        both.start_soon(neighbour)
+        said = await attacked.attack("drip")
+    attacked.check("the suite", "heads came drop by drop meanwhile", "they did", "dripped" in said, f"broken: {said}")
+
+
 async def disturb(attacked: Campaign) -> None:
     before = _log_bytes(attacked)
     said = await attacked.attack("flood")
@@ -149,10 +190,10 @@ async def bomb(attacked: Campaign) -> None:
     answers: list[str] = []
 
     async def neighbours() -> None:
-        for number in range(3):
-            with anyio.move_on_after(NEIGHBOUR_SECONDS):
-                answers.append(await attacked.ask(NEIGHBOUR, f"are you there {number}"))
-            await anyio.sleep(1.0)
+        async with attacked.beside() as beside:
+            for number in range(3):
+                answers.append(await beside.ask(NEIGHBOUR, f"are you there {number}"))
+                await anyio.sleep(1.0)
 
     async with anyio.create_task_group() as both:
         both.start_soon(neighbours)
@@ -165,16 +206,29 @@ async def bomb(attacked: Campaign) -> None:
     )
 
 
+async def fill(attacked: Campaign) -> None:
+    """More than the group may keep on the disk."""
+    said = await attacked.attack("fill disk")
+    got = _FULL if "more room than they may" in said else said if "it went on" in said else f"broken: {said}"
+    attacked.note("resources", "the group's directory filled beyond its share", _FULL, got)
+    said = await attacked.ask(ATTACKER, "is there room")
+    told = "more room than they may" in said
+    attacked.check("resources", "another run on a disk that is full", "it does not start", told, said)
+    for piece in attacked.lab.place.glob("fill-*"):
+        piece.unlink()
+    said = await attacked.ask(ATTACKER, "and now")
+    attacked.check("resources", "once there is room again, the group is answered", "it is", "and now" in said, said)
+
+
 async def end_runner(attacked: Campaign) -> None:
     """The run is lost, which is the agent's own; the chat is told, and the next one is answered."""
     for what in ("kill runner", "kill all"):
-        with anyio.move_on_after(NEIGHBOUR_SECONDS):
-            said = await attacked.attack(what)
-            told = bool(said) and "it was sent" not in said
-            attacked.check("other processes", f"{what}, from the agent's shell: the chat is told", "told", told, said)
-            again = await attacked.ask(ATTACKER, f"after {what}")
-            answered = again == f"You said: after {what}" or f"after {what}" in again
-            attacked.check("other processes", f"after that the group is answered ({what})", "answered", answered, again)
+        said = await attacked.attack(what)
+        told = bool(said) and "it was sent" not in said
+        attacked.check("other processes", f"{what}, from the agent's shell: the chat is told", "told", told, said)
+        again = await attacked.ask(ATTACKER, f"after {what}")
+        answered = f"after {what}" in again
+        attacked.check("other processes", f"after that the group is answered ({what})", "answered", answered, again)
 
 
 async def _aftermath(attacked: Campaign, task: dict[str, object]) -> None:

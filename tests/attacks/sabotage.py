@@ -101,7 +101,7 @@ async def succeeded(attacked: Campaign, defence: Defence) -> list[str]:
         await defence.step(attacked)
     else:
         await attacked.phase(defence.phase, defence.attempts)
-    return [f"{row.name}: {row.got}" for row in attacked.rows if not row.held and row.name in defence.attempts]
+    return [f"{row.name}: {row.got}" for row in attacked.rows if row.verdict == "HOLE" and row.name in defence.attempts]
 
 
 # command lines

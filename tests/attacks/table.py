@@ -43,6 +43,14 @@ def render(rows: Sequence[Row], notes: Iterable[str] = ()) -> str:
     return "\n".join([*lines, "", *_summary(rows), *notes])
 
 
+def in_short(rows: Sequence[Row]) -> str:
+    """What did not hold, a line each; the first names all of them."""
+    bad = [row for row in rows if not row.held]
+    names = "; ".join(f"{row.category}: {row.name} ({row.verdict})" for row in bad)
+    lines = [f"{row.verdict}: {row.engine}: {row.category}: {row.name}: {row.got}"[:300] for row in bad]
+    return "\n".join([ascii(line)[1:-1] for line in (f"{len(bad)} of {len(rows)} did not hold: {names}", *lines)])
+
+
 def _cells(row: Row) -> tuple[str, ...]:
     texts = (row.name, row.category, row.engine, " or ".join(row.expected), row.got, row.verdict)
     return tuple(ascii(text.replace("|", "¦"))[1:-1][:160] for text in texts)

@@ -6,6 +6,7 @@ from contextlib import suppress
 from typing import Final
 
 from nanoclaw import formatting, outcome
+from nanoclaw.carriage import LARGEST, MOST, WINDOW, Carriage, Kind
 from nanoclaw.channels.whatsapp import formatting as whatsapp
 from nanoclaw.credentials.login import parse_login
 from nanoclaw.errors import CredentialError, MailboxError, WireError
@@ -33,6 +34,25 @@ def mailbox(data: bytes) -> None:
     assert command.verb in VERBS
     command.concerns_another("family", "local:family")  # pyright: ignore[reportArgumentType]
     repr(command).encode()
+
+
+_INSIDE: Final = Carriage()
+_CONNECTION, _OPENING = _INSIDE.open()
+
+
+@target(
+    "carriage",
+    _INSIDE.ready() + _OPENING + _INSIDE.data(_CONNECTION, b"GET / HTTP/1.1\r\n\r\n") + _INSIDE.end(_CONNECTION),
+    _OPENING + _INSIDE.taken(_CONNECTION, 0) + _INSIDE.drop(_CONNECTION),
+)
+def carriage(data: bytes) -> None:
+    """What comes over a sandbox's pipe is frames, none larger and no more than there is room for, or nonsense."""
+    waiting = 0
+    with suppress(WireError):
+        for frame in Carriage().receive(data):
+            waiting += len(frame.data) if frame.kind is Kind.DATA else 0
+            assert len(frame.data) <= LARGEST
+            assert waiting <= WINDOW * MOST
 
 
 _EVENTS: Final = (

@@ -1,6 +1,7 @@
 """What sandboxes send to the gateway: decided at once, and at a real door."""
 
 import os
+import re
 import socket
 import threading
 from contextlib import suppress
@@ -8,6 +9,7 @@ from typing import Final
 
 import anyio
 import h11
+from anyio.abc import ByteStream, SocketAttribute
 from structlog.testing import capture_logs
 
 from nanoclaw.config import NetworkSettings
@@ -93,9 +95,11 @@ def _judge_forward(forward: Forward, policy: Policy) -> None:
 
 
 class _Door:
-    """A gateway that runs in a thread of its own, whose every way out is closed."""
+    """A gateway that runs in a thread of its own; its provider answers, and every other way out is closed."""
 
     def __init__(self) -> None:
+        self.heads: list[bytes] = []
+        """What the provider was asked."""
         self.path = scratch_directory() / "gateway" / "a" / "gateway.sock"
         ready = threading.Event()
         threading.Thread(target=anyio.run, args=(self._run, ready), daemon=True).start()
@@ -104,12 +108,35 @@ class _Door:
     async def _run(self, ready: threading.Event) -> None:
         bounds = Bounds(connections=8, drain_seconds=0.05, idle_seconds=1.0, connect_seconds=0.5)
         gateway = Gateway(lambda _: self.path.parent, bounds=bounds, network=Network(resolve=_nowhere))
-        route = Route(provider="codex", base_url="http://127.0.0.1:9/v1", headers=_ROUTE.headers, chatgpt_base_url=None)
-        async with anyio.create_task_group() as tasks:
+        listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+        base = f"http://127.0.0.1:{listener.extra(SocketAttribute.local_port)}/v1"
+        route = Route(provider="codex", base_url=base, headers=_ROUTE.headers, chatgpt_base_url=None)
+        async with listener, anyio.create_task_group() as tasks:
+            tasks.start_soon(listener.serve, self._answer)
             await tasks.start(gateway.run)
             await gateway.open(Folder("a"), route)
             ready.set()
             await anyio.sleep_forever()
+
+    async def _answer(self, stream: ByteStream) -> None:
+        async with stream:
+            said = b""
+            while b"\r\n\r\n" not in said:
+                try:
+                    said += await stream.receive()
+                except (anyio.EndOfStream, anyio.BrokenResourceError):
+                    return
+            self.heads.append(said.partition(b"\r\n\r\n")[0])
+            with suppress(anyio.BrokenResourceError):
+                await stream.send(_ANSWERS[len(self.heads) % len(_ANSWERS)])
+
+
+_ANSWERS: Final = (
+    b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+    b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 500 No\r\n\r\nno",
+    b"no HTTP",
+)
 
 
 async def _nowhere(host: str, port: int) -> list[str]:
@@ -131,9 +158,20 @@ def door(data: bytes) -> None:
             client.sendall(data)
             client.shutdown(socket.SHUT_WR)
         answer = _heard(client)
+    while _door[0].heads:
+        _judge_head(_door[0].heads.pop())
     assert not answer or answer.startswith(b"HTTP/1.1 "), answer[:100]
     assert b"sk-real" not in answer
     assert not [entry for entry in log if entry["event"] == "gateway.bug"], log
+
+
+def _judge_head(head: bytes) -> None:
+    first, *lines = head.split(b"\r\n")
+    names = [line.partition(b":")[0].lower() for line in lines]
+    assert re.fullmatch(rb"[A-Z]+ /v1([/?][\x21-\x7e]*)? HTTP/1\.1", first), first
+    assert names.count(b"authorization") == names.count(b"host") == 1, names
+    assert b"authorization: Bearer sk-real" in lines
+    assert names.count(b"content-length") + names.count(b"transfer-encoding") <= 1, names
 
 
 def _heard(client: socket.socket) -> bytes:

@@ -538,16 +538,24 @@ async def test_a_body_beyond_the_limit_is_refused_before_it_is_sent(start: Start
         (400, "POST /openai/x HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello!"),
         (400, "POST /openai/x HTTP/1.1\r\nHost: x\r\nContent-Length: +5\r\n\r\nhello"),
         (400, "POST /openai/x HTTP/1.1\r\nHost: x\r\nContent-Length: 5, 6\r\n\r\nhello"),
+        (400, "POST /openai/x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nContent-Length: 0\r\n\r\n0\r\n\r\n"),
+        (400, "GET /openai/x HTTP/1.1\r\nHost: x\r\nX: a\rContent-Length: 5\r\n\r\n"),
+        (400, "GET /openai/x\r HTTP/1.1\r\nHost: x\r\n\r\n"),
+        (400, "GET /openai/x HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n"),
+        (400, "CONNECT example.com:443 HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello"),
         (501, "POST /openai/x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n"),
         (501, "POST /openai/x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked, gzip\r\n\r\n0\r\n\r\n"),
-        (431, "GET /openai/x HTTP/1.1\r\nHost: x\r\nX: " + "y" * 70_000),
+        (431, "GET /openai/x HTTP/1.1\r\nHost: x\r\nX: " + "y" * 140_000),
     ],
 )
-async def test_a_malformed_request_reaches_nobody(start: Start, status: int, text: str):
+async def test_a_malformed_request_reaches_nobody_nor_does_what_hides_behind_it(start: Start, status: int, text: str):
+    hidden = "GET /openai/hidden HTTP/1.1\r\nHost: x\r\n\r\n"
     async with serving() as server, start(server.port) as sandbox, await sandbox.connect() as client:
-        await client.send(text)
+        await client.send(text + hidden)
         assert (await client.refusal())[0] == status
+        assert await client.is_closed()
     assert server.requests == []
+    assert [(each.verdict, each.reason, each.status) for each in sandbox.noted] == [("refused", "request", status)]
 
 
 async def test_a_broken_chunk_ends_the_request(start: Start):

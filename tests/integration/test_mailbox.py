@@ -88,6 +88,22 @@ async def running(reader: MailboxReader) -> AsyncGenerator[None]:
         tasks.cancel_scope.cancel()
 
 
+# Counting
+
+
+async def test_every_file_is_counted_also_what_is_refused_unread(root: Path):
+    host, agent = Host(), Agent(root, FAMILY)
+    counted: list[tuple[Folder, str]] = []
+    reader = MailboxReader(root, host.apply, note=lambda folder, outcome: counted.append((folder, outcome)))
+    await reader.open(FAMILY)
+    agent.send("hello")
+    agent.send("a name that is refused", "no name.json")
+    (agent.box / "tasks" / "broken.json").write_text("{}", encoding="utf-8")
+    (agent.box / "messages" / "link.json").symlink_to("/etc/passwd")
+    await reader.drain(FAMILY)
+    assert sorted(counted) == [(FAMILY, "applied"), *[(FAMILY, "refused")] * 3]
+
+
 # Waking
 
 

@@ -3,7 +3,7 @@
 import json
 import tempfile
 from collections.abc import AsyncGenerator, Callable, Generator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import asdict
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
@@ -437,8 +437,8 @@ def decision(
 class Flaky(Database):
     """A database whose disk is full, once."""
 
-    def __init__(self, connection: Connection) -> None:
-        super().__init__(connection)
+    def __init__(self, writer: Connection, reader: Connection) -> None:
+        super().__init__(writer, reader)
         self.failed = anyio.Event()
 
     async def write(self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -456,11 +456,10 @@ async def keeping(
     holds is written."""
     groups, told = tmp_path / "groups.json", Pulse()
     change_groups(groups, lambda entries: entries.update({"local:main": new_entry("Main", "main", "@Andy", "now")}))
-    connection = connect(tmp_path / "n.db", NOW)
-    database = kind(connection)
-    async with NetworkLog(database, GroupRegistry(groups), Noon(), told, tell_main=tell_main) as kept:
-        yield kept, database, told
-    connection.close()
+    with closing(connect(tmp_path / "n.db", NOW)) as writer, closing(connect(tmp_path / "n.db", NOW)) as reader:
+        database = kind(writer, reader)
+        async with NetworkLog(database, GroupRegistry(groups), Noon(), told, tell_main=tell_main) as kept:
+            yield kept, database, told
 
 
 def stored(tmp_path: Path) -> tuple[list[NetworkDecision], dict[Folder, NetworkCounts], list[str]]:

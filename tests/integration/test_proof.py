@@ -16,7 +16,7 @@ import pytest
 
 from nanoclaw.config import Home, SandboxSettings, command_environment
 from nanoclaw.model import Folder, Jid, RegisteredGroup
-from nanoclaw.sandbox.base import Mount, SandboxSpec, Traits
+from nanoclaw.sandbox.base import Limits, Mount, SandboxSpec, Traits
 from nanoclaw.sandbox.bubblewrap import BubblewrapSandbox
 from nanoclaw.sandbox.bubblewrap_commands import FILES, Tools, bubblewrap_arguments, fixtures
 from nanoclaw.sandbox.engine import EngineSandbox
@@ -32,6 +32,7 @@ from nanoclaw.sandbox.toolkit import find_toolkit
 pytestmark = pytest.mark.anyio
 
 AS_ROOT = os.geteuid() == 0
+MEMORY, TMP = str(Limits().memory_bytes), str(Limits().tmp_bytes)
 LONGEST_LINE = 1 << 20
 GROUP = RegisteredGroup(
     jid=Jid("local:family"), name="Family", folder=Folder("family"), trigger="@Andy", added_at="2026-01-31T12:00:00Z"
@@ -74,6 +75,11 @@ def also(before: str, *part: str) -> Change:
         return argv[:start] + list(part) + argv[start:]
 
     return change
+
+
+def without_options(argv: Argv, *names: str) -> Argv:
+    """A command line without these options and their values."""
+    return [part for at, part in enumerate(argv) if part not in names and (at == 0 or argv[at - 1] not in names)]
 
 
 def unchanged(argv: Argv) -> Argv:
@@ -153,6 +159,14 @@ PODMAN: dict[str, tuple[Change, set[str]]] = {
         lambda argv: [part.replace("core=0:0", "core=4096:4096") for part in argv],
         {"limits"},
     ),
+    "more memory": (lambda argv: [part.replace(MEMORY, str(4 << 30)) for part in argv], {"limits"}),
+    "memory without end": (lambda argv: without_options(argv, "--memory", "--memory-swap"), {"limits"}),
+    "processes without end": (lambda argv: without_options(argv, "--pids-limit"), {"limits"}),
+    "more descriptors": (
+        lambda argv: ["nofile=9000:9000" if part.startswith("nofile=") else part for part in argv],
+        {"limits"},
+    ),
+    "a larger /tmp": (lambda argv: [part.replace(TMP, str(1 << 30)) for part in argv], {"limits"}),
     "the host's environment": (also("--workdir", "--env", "LEAK={canary}"), {"secrets"}),
     "privileged": (
         lambda argv: also("--workdir", "--privileged", "--cap-add", "ALL", "--user", "0:0")(unfiltered(argv)),
@@ -239,6 +253,8 @@ BUBBLEWRAP: dict[str, tuple[Change, set[str]]] = {
     "the host's kernel settings": (also("--chdir", "--ro-bind", "/usr", "/proc/acpi"), {"settings"}),
     "core dumps": (without("--core=0:0"), {"limits"}),
     "files without end": (lambda argv: [part for part in argv if not part.startswith("--fsize")], {"limits"}),
+    "more descriptors": (lambda argv: [part for part in argv if not part.startswith("--nofile")], {"limits"}),
+    "a larger /tmp": (lambda argv: [str(1 << 30) if part == TMP else part for part in argv], {"limits"}),
 }
 
 

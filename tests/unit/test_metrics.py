@@ -12,11 +12,8 @@ from nanoclaw import __version__
 from nanoclaw.channels.base import ChannelState
 from nanoclaw.clock import Clock
 from nanoclaw.config import Home
-from nanoclaw.errors import MailboxError
 from nanoclaw.initialise import initialise
 from nanoclaw.intake import take_in
-from nanoclaw.ipc.commands import Command
-from nanoclaw.ipc.protocol import parse
 from nanoclaw.metrics import METRICS, Metrics, Present
 from nanoclaw.model import (
     Folder,
@@ -153,24 +150,16 @@ def test_deliveries_are_counted_and_what_was_sent_is_timed():
 
 
 @pytest.mark.anyio
-async def test_messages_are_timed_and_commands_of_agents_counted():
+async def test_messages_are_timed_and_files_of_agents_counted():
     metrics = Metrics(NOW)
     received: list[Inbound] = []
 
     async def receive(inbound: Inbound) -> None:
         received.append(inbound)
 
-    async def apply(_folder: Folder, key: str, _command: Command) -> dict[str, object]:
-        if key == "bad":
-            raise MailboxError("no")
-        return {"ok": True}
-
     await metrics.timed(receive)(HELLO)
-    counted = metrics.counted(apply)
-    command = parse(b'{"type": "message", "text": "hi"}')
-    assert await counted(FAMILY.folder, "good", command) == {"ok": True}
-    with pytest.raises(MailboxError):
-        await counted(FAMILY.folder, "bad", command)
+    metrics.filed(FAMILY.folder, "applied")
+    metrics.filed(FAMILY.folder, "refused")
     samples = told(metrics)
     assert received == [HELLO]
     assert samples['nanoclaw_stage_seconds_count{stage="store"}'] == 1

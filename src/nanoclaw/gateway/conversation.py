@@ -1,6 +1,7 @@
 """One connection from a sandbox: requests, one after the other."""
 
 import json
+from typing import Final
 
 import anyio
 import anyio.lowlevel
@@ -17,6 +18,9 @@ from nanoclaw.gateway.pool import Pool
 from nanoclaw.gateway.tunnel import splice
 from nanoclaw.gateway.usage import UsageReader
 from nanoclaw.model import NetworkDecision
+
+_LAST: Final = frozenset((400, 431, 501))
+"""Refusals of what is no request that can be understood."""
 
 log = structlog.stdlib.get_logger()
 
@@ -52,7 +56,9 @@ class Conversation:
         except TimeoutError:
             return None
         except h11.RemoteProtocolError as error:
-            await self._refuse(Refuse(error.error_status_hint, "this is no HTTP/1.1 request, or its head is too large"))
+            status = error.error_status_hint
+            await self._refuse(Refuse(status, "this is no HTTP/1.1 request, or its head is too large"))
+            self._note(Record(verdict="refused", status=status), UsageReader(), 0.0)
             return None
         return event if isinstance(event, h11.Request) else None
 
@@ -116,12 +122,17 @@ class Conversation:
 
     async def _refuse(self, refuse: Refuse, *, with_body: bool = True) -> None:
         """Say no, in the shape in which both providers report errors, and in the status line, which is all that some
-        clients show of a refused CONNECT. Once an answer has begun there is nothing left to say."""
+        clients show of a refused CONNECT. Once an answer has begun there is nothing left to say.
+
+        Where the next request begins is anybody's guess after one that is malformed: such a connection ends with it.
+        """
         if self._client.http.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
             return
         message = f"NanoClaw gateway: {refuse.sentence}"
         body = json.dumps({"type": "error", "error": {"type": "gateway_error", "message": message}}).encode() + b"\n"
         headers = [("content-type", "application/json"), ("content-length", str(len(body)))]
+        if refuse.status in _LAST:
+            headers.append(("connection", "close"))
         head = h11.Response(status_code=refuse.status, headers=headers, reason=message.encode("ascii", "replace"))
         try:
             await self._send(head, *([h11.Data(data=body)] if with_body else []), h11.EndOfMessage())
@@ -165,6 +176,7 @@ class Conversation:
                 uploaded=record.uploaded,
                 downloaded=record.downloaded,
                 ms=ms,
+                status=record.status,
                 usage=reader.usage(),
             )
         )

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -32,6 +32,9 @@ log = structlog.stdlib.get_logger()
 
 Apply = Callable[[Folder, str, Command], Awaitable[dict[str, object]]]
 """Carry out a group's command and answer it; once for each key, whatever happens. Raises `MailboxError` to refuse."""
+Outcome = Literal["applied", "refused"]
+Note = Callable[[Folder, Outcome], None]
+"""Told of every file that was answered; must not block."""
 
 _ALLOWANCE = 1000  # looks and files that a group has in hand: more than any honest burst
 _REFILL = 150  # what comes back at each rescan: a group that floods for ever costs some 15 % of a core
@@ -55,9 +58,10 @@ class _Mailbox:
 class MailboxReader:
     """Reads `root/<folder>/` for every folder that was opened."""
 
-    def __init__(self, root: Path, apply: Apply, *, rescan_seconds: float = 1.0) -> None:
+    def __init__(self, root: Path, apply: Apply, *, note: Note | None = None, rescan_seconds: float = 1.0) -> None:
         self._root = root
         self._apply = apply
+        self._note = note or _nobody
         self._rescan_seconds = rescan_seconds
         self._mailboxes: dict[Folder, _Mailbox] = {}
         self._threads = anyio.CapacityLimiter(_THREADS)
@@ -72,7 +76,7 @@ class MailboxReader:
             try:
                 for mailbox in self._mailboxes.values():
                     self._begin(mailbox)
-                tasks.start_soon(self._listen, watch)
+                tasks.start_soon(self._listen, watch, name="mailboxes")
                 task_status.started()
                 await self._rescan()
             finally:
@@ -116,7 +120,7 @@ class MailboxReader:
         if self._running:
             tasks, watch = self._running
             mailbox.woken.set()
-            tasks.start_soon(self._serve, mailbox, watch)
+            tasks.start_soon(self._serve, mailbox, watch, name=f"mailbox of {mailbox.folder}")
 
     async def _listen(self, watch: Watch) -> None:
         while True:
@@ -174,9 +178,12 @@ class MailboxReader:
                 return box, files.collect(box, now, patient=patient)
 
             box, haul = await self._in_thread(open_and_collect)
+            for _ in haul.refusals:
+                self._note(folder, "refused")
             for claim in haul.claims:
                 answer, problem = await self._outcome(folder, claim)
                 await self._in_thread(partial(files.finish, box, claim, answer, refused=problem is not None))
+                self._note(folder, "applied" if problem is None else "refused")
                 if problem is not None:
                     haul.refusals.append(f"{claim.name}: {problem}")
             if haul.handled:
@@ -201,3 +208,7 @@ class MailboxReader:
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await anyio.to_thread.run_sync(work, limiter=self._threads)
+
+
+def _nobody(_folder: Folder, _outcome: Outcome) -> None:
+    """Listens."""

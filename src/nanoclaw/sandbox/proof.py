@@ -20,9 +20,9 @@ from nanoclaw.errors import MountError
 from nanoclaw.failures import Failure
 from nanoclaw.formatting import printable
 from nanoclaw.model import Folder
-from nanoclaw.sandbox.base import Mount, SandboxSpec, Traits
+from nanoclaw.sandbox.base import Limits, Mount, SandboxSpec, Traits
 from nanoclaw.sandbox.process import last_line
-from nanoclaw.wire import CHECKS, PROTOCOL, MountClaim, ProveRequest
+from nanoclaw.wire import CHECKS, PROTOCOL, LimitClaims, MountClaim, ProveRequest
 
 MEANINGS: Final[Mapping[str, str]] = {
     "user": "an agent that is root can undo the rest",
@@ -48,6 +48,7 @@ MEANINGS: Final[Mapping[str, str]] = {
 """For each check why it matters, for people."""
 
 _NAMESPACES: Final = ("ipc", "mnt", "net", "pid", "uts")
+_PROCESSES_OF_A_USER: Final = 16384  # engines' ceiling for a uid that several sandboxes share; `pids` is the bound
 _SHOWN: Final = 200
 _MOST_MILLISECONDS: Final = 1e6
 
@@ -115,6 +116,7 @@ def ask(home: Home, traits: Traits, spec: SandboxSpec) -> ProveRequest:
         mounts=[_claim(mount, traits) for mount in spec.mounts],
         fixtures=list(traits.fixtures),
         namespaces=_namespaces() if traits.shares_kernel else {},
+        limits=_limits(spec.limits, traits),
     )
 
 
@@ -213,6 +215,16 @@ def _claim(mount: Mount, traits: Traits) -> MountClaim:
         raise MountError(f"{mount.source} cannot be mounted: {error.strerror}", "it was there a moment ago") from error
     identity = [status.st_dev, status.st_ino] if traits.shares_kernel else None
     return MountClaim(target=mount.target, readonly=mount.readonly, identity=identity)
+
+
+def _limits(limits: Limits, traits: Traits) -> LimitClaims:
+    groups = {"memory": limits.memory_bytes, "pids": limits.pids}
+    processes = max(_PROCESSES_OF_A_USER, 8 * limits.pids)
+    return LimitClaims(
+        groups=groups if traits.shares_kernel and traits.limits_groups else {},
+        rlimits={"CORE": 0, "FSIZE": limits.file_bytes, "NOFILE": limits.open_files, "NPROC": processes},
+        tmp=limits.tmp_bytes if traits.shares_kernel else None,
+    )
 
 
 def _namespaces() -> dict[str, str]:

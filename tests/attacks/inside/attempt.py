@@ -39,12 +39,14 @@ class Attempt:
 
 
 ATTEMPTS: Final[list[Attempt]] = []
+PATIENCE: Final = 90.0
+"""Seconds: an attempt takes milliseconds, a few take seconds, and a busy machine much longer."""
 
 
 def attempt(
-    category: str, name: str, *expected: str, phase: str = QUIET, seconds: float = 10.0
+    category: str, name: str, *expected: str, phase: str = QUIET, seconds: float = PATIENCE
 ) -> Callable[[Act], Act]:
-    """Put a function on the list; it is over after `seconds` at the latest."""
+    """Put a function on the list; one that is not over after `seconds` is broken."""
 
     def register(act: Act) -> Act:
         ATTEMPTS.append(Attempt(category, name, expected, act, phase, seconds))
@@ -80,7 +82,7 @@ def in_child(work: Callable[[], str], seconds: float) -> str:
 
 
 def await_child(pid: int, reading: int, seconds: float) -> str:
-    """What a child says through its pipe; the signal that ended it if it says nothing."""
+    """What a child says through its pipe; if it says nothing, how it ended."""
     poll = select.poll()
     poll.register(reading, select.POLLIN)
     deadline = time.monotonic() + seconds
@@ -95,7 +97,7 @@ def await_child(pid: int, reading: int, seconds: float) -> str:
     if status is None:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
-        return said.decode() or "timeout"
+        return said.decode() or f"broken: not over after {seconds:g} s"
     if os.WIFSIGNALED(status):
         return said.decode() or signal.Signals(os.WTERMSIG(status)).name
     return said.decode() or f"exit {os.waitstatus_to_exitcode(status)}"

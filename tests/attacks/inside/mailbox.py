@@ -13,7 +13,7 @@ from .attempt import ALONE, Lab, attempt
 
 _IPC = Path("/workspace/ipc")
 _REFUSED = ("refused",)
-_ANSWER_SECONDS = 8.0
+_ANSWER_SECONDS = 60.0
 
 
 def answer_of(name: str, seconds: float = _ANSWER_SECONDS) -> str:
@@ -156,13 +156,20 @@ _placed(
 )
 _placed("a device", lambda path, _: os.mknod(path, stat.S_IFCHR | 0o666, os.makedev(1, 5)), "EPERM", "EACCES")
 _placed("a file with a second link", lambda path, _: _linked(path))
-_placed("a file that nobody may read", lambda path, _: (path.write_text('{"type":"message"}'), path.chmod(0)))
+_placed("a file that nobody may read", lambda path, _: _unreadable(path))
 
 
 def _linked(path: Path) -> None:
     other = path.with_name(f".{path.name}.other")
     other.write_text('{"type":"message","text":"attack by link"}', encoding="utf-8")
     os.link(other, path)
+
+
+def _unreadable(path: Path) -> None:
+    other = path.with_name(f".{path.name}.other")
+    other.write_text('{"type":"message"}', encoding="utf-8")
+    other.chmod(0)
+    other.rename(path)
 
 
 def _named(title: str, name: bytes) -> None:
@@ -183,7 +190,7 @@ _named("with dots", b"..json")
 _named("like an option", b"-rf.json")
 
 
-@attempt("mailbox", "swap file and link while the host reads", "no effect", phase=ALONE, seconds=15.0)
+@attempt("mailbox", "swap file and link while the host reads", "no effect", phase=ALONE)
 def _(lab: Lab) -> str:
     stop = time.monotonic() + 1.0
     good, evil = _IPC / "messages/.good", _IPC / "messages/.evil"

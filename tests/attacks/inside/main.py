@@ -38,6 +38,8 @@ _DISTURBING: Final[dict[str, Callable[[Lab], str]]] = {
     "kill runner": lambda lab: forging.end_runner(lab, signal.SIGKILL),
     "stop runner": lambda lab: forging.end_runner(lab, signal.SIGSTOP),
     "kill all": forging.end_all,
+    "drip": proxy.drip,
+    "fill disk": resources.fill_disk,
     "paint and kill runner": forging.paint_and_end,
 }
 

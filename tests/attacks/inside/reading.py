@@ -150,7 +150,7 @@ def _files(top: str) -> Iterator[str]:
                 yield path
 
 
-@attempt("secrets", "a planted token in any file that can be read", "no token", seconds=25.0)
+@attempt("secrets", "a planted token in any file that can be read", "no token")
 def _(_: Lab) -> str:
     for top in ("/workspace", "/home", "/run", "/tmp", "/etc", "/var", "/opt/nanoclaw", "/dev/shm", "/root", "/srv"):
         for path in _files(top):
@@ -180,12 +180,12 @@ def _scan(pid: int) -> str:
     return "a planted token" if any(_TOKEN.search(block) for block in _memory(pid)) else "no token"
 
 
-@attempt("secrets", "a planted token in the runner's memory", "EACCES", "EPERM", "no token", seconds=25.0)
+@attempt("secrets", "a planted token in the runner's memory", "EACCES", "EPERM", "no token")
 def _(_: Lab) -> str:
     return _scan(runner())
 
 
-@attempt("secrets", "a planted token in the memory of the provider's CLI", "EACCES", "EPERM", "no token", seconds=25.0)
+@attempt("secrets", "a planted token in the memory of the provider's CLI", "EACCES", "EPERM", "no token")
 def _(_: Lab) -> str:
     found = [_scan(pid) for pid, line in visible().items() if "codex exec" in line and "inside" not in line]
     return "a planted token" if "a planted token" in found else "no token" if found else "broken: there is no CLI"

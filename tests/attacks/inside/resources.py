@@ -13,7 +13,7 @@ from .attempt import BOMB, Lab, attempt
 _FULL = ("ENOSPC", "EDQUOT", "EROFS", "EFBIG")
 
 
-@attempt("resources", "processes without end", "EAGAIN", phase=BOMB, seconds=20.0)
+@attempt("resources", "processes without end", "EAGAIN", phase=BOMB)
 def _(lab: Lab) -> str:
     children: list[int] = []
     try:
@@ -30,7 +30,7 @@ def _(lab: Lab) -> str:
     return f"made {len(children)} processes"
 
 
-@attempt("resources", "memory without end", "SIGKILL", "timeout", "ENOMEM", phase=BOMB, seconds=20.0)
+@attempt("resources", "memory without end", "SIGKILL", "ENOMEM", phase=BOMB)
 def _(lab: Lab) -> str:
     held: list[mmap.mmap] = []
     for _ in range((lab["memory"] + (128 << 20)) >> 24):
@@ -54,9 +54,26 @@ def _fill(directory: str, most: int) -> str:
     return f"wrote {most >> 20} MiB"
 
 
-@attempt("resources", "fill /tmp", *_FULL, phase=BOMB, seconds=20.0)
+@attempt("resources", "fill /tmp", *_FULL, phase=BOMB)
 def _(lab: Lab) -> str:
     return _fill("/tmp", lab["tmp"] + (8 << 20))
+
+
+@attempt("resources", "one file larger than all that its group may keep", "EFBIG", phase=BOMB)
+def _(lab: Lab) -> str:
+    with tempfile.NamedTemporaryFile(dir="/workspace/group") as file:
+        os.posix_fallocate(file.fileno(), 0, lab["disk"] + 1)
+    return "it was made"
+
+
+def fill_disk(lab: Lab) -> str:
+    """More than its group may keep, in several files; the host is to end this run."""
+    pieces = 5
+    for number in range(pieces):
+        with open(f"/workspace/group/fill-{number}", "wb") as file:
+            os.posix_fallocate(file.fileno(), 0, lab["disk"] // (pieces - 1))
+    time.sleep(60)
+    return "it went on"
 
 
 @attempt("resources", "fill /run", *_FULL, "EACCES", phase=BOMB)
@@ -74,7 +91,7 @@ def _(_: Lab) -> str:
     return "none" if resource.getrlimit(resource.RLIMIT_CORE)[1] == 0 else "cores are allowed"
 
 
-@attempt("resources", "every processor, for as long as its neighbour's run", "it ended", phase=BOMB, seconds=15.0)
+@attempt("resources", "every processor, for as long as its neighbour's run", "it ended", phase=BOMB)
 def _(lab: Lab) -> str:
     end = time.monotonic() + lab["burn seconds"]
     for _ in range(8):
@@ -87,7 +104,7 @@ def _(lab: Lab) -> str:
     return "it ended"
 
 
-@attempt("resources", "a flood of 1000 files in its mailbox", "it ended", phase=BOMB, seconds=20.0)
+@attempt("resources", "a flood of 1000 files in its mailbox", "it ended", phase=BOMB)
 def _(_: Lab) -> str:
     for number in range(1000):
         Path(f"/workspace/ipc/messages/flood-{number}.json").write_bytes(b"{}")

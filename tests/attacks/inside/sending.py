@@ -79,9 +79,7 @@ _sent("another sandbox's mailbox", lambda _: "/workspace/ipc/current_tasks.json"
 _sent("its own login, which the host gave it", lambda _: "/home/node/.codex/auth.json")
 
 
-@attempt(
-    "sending files", "a file that a thousand directories lie around", "refused", "applied", phase=ALONE, seconds=20.0
-)
+@attempt("sending files", "a file that a thousand directories lie around", "refused", "applied", phase=ALONE)
 def _(_lab: Lab) -> str:
     os.makedirs(_PLACE, exist_ok=True)
     handle = os.open(_PLACE, os.O_RDONLY | os.O_DIRECTORY)
@@ -98,7 +96,7 @@ def _(_lab: Lab) -> str:
     return answer
 
 
-@attempt("sending files", "swap file and link while the host copies", "no effect", phase=ALONE, seconds=15.0)
+@attempt("sending files", "swap file and link while the host copies", "no effect", phase=ALONE)
 def _(lab: Lab) -> str:
     path, good = _PLACE / "race", _PLACE / "good"
     for number in range(100):
