@@ -71,9 +71,11 @@ def judge(failure: Failure, failures: int, now: datetime, *, most: int, base_sec
         most: attempts in all.
         base_seconds: the wait after the first failure; it doubles.
     """
-    if failure.kind in _PASSES and failure.resets_at is not None and failure.resets_at > now:
-        return Verdict(retry_at=failure.resets_at, notify=True)
-    if not failure.retryable or failures >= most:
+    resets_at = failure.resets_at if failure.kind in _PASSES else None
+    if resets_at is not None and resets_at > now:
+        return Verdict(retry_at=resets_at, notify=True)
+    has_passed = resets_at is not None
+    if not (failure.retryable or has_passed) or failures >= most:
         return Verdict(retry_at=None, notify=True)
     return Verdict(retry_at=now + timedelta(seconds=base_seconds * 2 ** (failures - 1)), notify=False)
 

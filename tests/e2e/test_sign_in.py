@@ -112,7 +112,7 @@ async def test_codex_signs_in_as_asked_and_by_what_is_there(engine: str, mode: s
             takes_login = login and folder != "apikey"
             if not takes_login and not key:
                 assert "I cannot answer" in told[folder]
-                assert "nanoclaw auth login codex" in told[folder]
+                assert "auth login codex" in told[folder]
                 continue
             assert told[folder] == f"You said: @Andy {folder} hello"
             headers = seen_of(world.openai.conversations, folder)
@@ -138,7 +138,7 @@ async def test_claude_signs_in_by_what_is_there(mode: str) -> None:
             save_key(world.home, name, value, Folder(folder))
         async with world.hosting() as client:
             told = await ask_all(world, client, ("key", "token", "both", "none"))
-        assert "nanoclaw auth login claude" in told.pop("none")
+        assert "auth login claude" in told.pop("none")
         for folder, answer in told.items():
             assert answer == f"You said: @Andy {folder} hello"
             headers = seen_of(world.anthropic.conversations, folder)
@@ -261,7 +261,7 @@ async def test_a_host_that_is_killed_while_it_renews_says_that_the_answer_was_lo
                 assert "hello" in (await ask_all(world, client, ["work"]))["work"]
         (account,) = [account for account in describe(world.home).accounts if account.method == "chatgpt"]
         assert "was lost" in account.problem
-        assert "nanoclaw auth login codex" in account.hint
+        assert "auth login codex" in account.hint
         assert world.openai.sign_in.sent == [old.refresh_token]
         assert "login.ending" in (world.home.logs / "nanoclaw.log").read_text()
 
@@ -273,7 +273,7 @@ async def test_a_login_that_has_ended_is_asked_for_in_the_chat_and_a_new_one_wor
         world.openai.sign_in.refuse_with = "refresh_token_expired"
         async with world.hosting() as client:
             told = await ask_all(world, client, ["work"])
-            assert "nanoclaw auth login codex" in told["work"]
+            assert "auth login codex" in told["work"]
             world.sign_in_host_to_chatgpt(synthetic_auth_json())
             told = await ask_all(world, client, ["work"], "again")
             assert told["work"].startswith("You said:")
@@ -419,7 +419,7 @@ async def test_a_limit_is_told_with_its_end_and_the_message_answered_then_by_its
         world.sign_in_host_to_chatgpt(synthetic_auth_json())
         world.secrets(CLAUDE_CODE_OAUTH_TOKEN=CLAUDE_TOKEN)
         world.register("main", provider=provider)
-        async with world.hosting(Shifted(goes_on - timedelta(seconds=6))) as client:
+        async with world.hosting(Shifted(goes_on - timedelta(seconds=12))) as client:  # a busy machine needs them
             stored = await client.post("/v1/messages", {"chat": "local:main", "sender": "Bob", "text": "hello"})
             replies: list[dict[str, Any]] = []
             with anyio.fail_after(60):
@@ -428,5 +428,5 @@ async def test_a_limit_is_told_with_its_end_and_the_message_answered_then_by_its
                     replies = answer["replies"]
     notice, answered = replies
     assert notice["kind"] == "notice"
-    assert f"It goes on at {goes_on:%Y-%m-%dT%H:%M}" in notice["text"], notice
+    assert f"It goes on at {goes_on:%a %d %b, %H:%M} (" in notice["text"], notice
     assert answered["text"] == "You said: hello"

@@ -31,10 +31,11 @@ def test_a_usage_limit_waits_until_it_ends_and_is_told() -> None:
     assert (verdict.retry_at, verdict.notify) == (end, True)
 
 
-def test_a_limit_that_ended_already_is_no_reason_to_wait() -> None:
-    end = _NOW - timedelta(hours=3)
-    verdict = judge(a_failure("usage_limit", retryable=False, resets_at=end), 1, _NOW, most=4, base_seconds=5)
-    assert verdict.retry_at is None
+def test_a_limit_that_has_ended_meanwhile_is_tried_again_soon_and_not_for_ever() -> None:
+    over = a_failure("usage_limit", retryable=False, resets_at=_NOW - timedelta(seconds=3))
+    again, at_last = (judge(over, failures, _NOW, most=4, base_seconds=5) for failures in (1, 4))
+    assert (again.retry_at, again.notify) == (_NOW + timedelta(seconds=5), False)
+    assert (at_last.retry_at, at_last.notify) == (None, True)
 
 
 @pytest.mark.parametrize("kind", get_args(FailureKind))
