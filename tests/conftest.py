@@ -12,6 +12,11 @@ settings.register_profile("thorough", deadline=None, max_examples=3000)
 settings.load_profile("plain")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The long version of what streams messages through WhatsApp while something is killed."""
+    parser.addoption("--streamed", type=int, default=0, help="messages, instead of some thirty")
+
+
 @pytest.fixture
 def anyio_backend() -> str:
     """Everything runs on asyncio."""

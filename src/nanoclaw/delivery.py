@@ -12,7 +12,7 @@ import structlog
 from nanoclaw.channels.base import Channel, MessageRef, Outbound, OutboundFile
 from nanoclaw.clock import Clock
 from nanoclaw.config import Home
-from nanoclaw.errors import ChannelUnavailable, DeliveryRejected, DeliveryUnknown
+from nanoclaw.errors import ChannelUnavailable, DeliveryRejected, DeliveryUnknown, StoreError
 from nanoclaw.formatting import shorten, split_text
 from nanoclaw.groups import GroupRegistry
 from nanoclaw.model import MAIN_FOLDER, Jid, OutboxItem, OutboxState
@@ -24,13 +24,13 @@ from nanoclaw.timeline import SendingOutcome
 SETTLING: Final = timedelta(minutes=10)
 """A receipt that could tell whether a reply arrived has come by then, or a phone is off: the owner is told."""
 
-_SEND_SECONDS: Final = 60.0  # a platform that has not answered by then is not going to
 _FIRST_RETRY_SECONDS: Final = 2.0
 _LONGEST_RETRY_SECONDS: Final = 300.0
 _POLL_SECONDS: Final = 30.0  # the net below the pulse
 _CAPTION: Final = 1000  # characters; a longer text goes before its files, as a message of its own
 _SHOWN_CHARACTERS: Final = 120  # of a reply, in a notice about it
 _LOSS: Final = "loss-"
+_FAULT: Final = "a fault of the host, of which its log says more"
 
 log = structlog.stdlib.get_logger()
 
@@ -61,7 +61,7 @@ class Delivery:
         self._lost = Pulse()
 
     async def run(self) -> None:
-        """Send for ever; ends by cancellation, which lets a send that is under way be settled first."""
+        """Send for ever; ends by cancellation, which lets a send that must not be repeated be settled first."""
         async with anyio.create_task_group() as sends:
             while True:
                 seen = self._changed.count
@@ -125,10 +125,15 @@ class Delivery:
     async def _deliver(self, item: OutboxItem) -> None:
         try:
             await self._send(item)
-        except anyio.get_cancelled_exc_class():  # between two parts
+        except anyio.get_cancelled_exc_class():
             with anyio.CancelScope(shield=True):
                 await self._database.write(outbox.retry, item, "the host stopped", self._clock.now())
             raise
+        except StoreError:
+            raise
+        except Exception:  # the boundary: a fault of ours costs one reply, not the host, which would meet it for ever
+            log.exception("delivery.bug", chat=item.chat, key=item.key)
+            await self._give_up(item, _FAULT)
         self._changed.fire()
 
     async def _send(self, item: OutboxItem) -> None:
@@ -142,7 +147,8 @@ class Delivery:
                 await self._database.write(outbox.settle, item.id, self._clock.now())
             for number in range(gone + 1, len(parts) + 1):
                 await anyio.lowlevel.checkpoint()
-                with anyio.CancelScope(shield=True):  # bounded by _SEND_SECONDS; what is known must be recorded
+                # what cannot be repeated is seen to its end, which its channel bounds; the rest is asked about again
+                with anyio.CancelScope(shield=not channel.repeatable):
                     await self._send_part(item, channel, number, parts[number - 1], last=number == len(parts))
         except ChannelUnavailable as error:
             pause = min(_LONGEST_RETRY_SECONDS, _FIRST_RETRY_SECONDS * 2 ** (item.attempt - 1))
@@ -151,14 +157,18 @@ class Delivery:
             self._observe(item, "again", self._clock.now())
             log.warning("delivery.retry", chat=item.chat, key=item.key, seconds=pause, error=str(error))
         except DeliveryRejected as error:
-            await self._database.write(outbox.reject, item, str(error), self._clock.now())
-            self._observe(item, "failed", self._clock.now())
+            await self._give_up(item, str(error))
             log.error("delivery.rejected", chat=item.chat, key=item.key, error=str(error))  # noqa: TRY400
-            self._lost.fire()
+
+    async def _give_up(self, item: OutboxItem, error: str) -> None:
+        now = self._clock.now()
+        await self._database.write(outbox.reject, item, error, now)
+        self._observe(item, "failed", now)
+        self._lost.fire()
 
     async def _send_part(self, item: OutboxItem, channel: Channel, number: int, part: Outbound, *, last: bool) -> None:
         try:
-            with anyio.fail_after(_SEND_SECONDS):
+            with anyio.fail_after(channel.send_seconds):
                 receipt = await channel.send(item.chat, part)
         except (DeliveryUnknown, TimeoutError) as error:
             told = str(error) or "no answer from the platform in time"

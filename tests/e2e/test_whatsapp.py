@@ -3,7 +3,7 @@ unmodified WhatsApp library on the fake server."""
 
 import threading
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 
 import anyio
 import anyio.to_thread
@@ -15,9 +15,10 @@ from nanoclaw.channels.whatsapp.channel import WhatsAppChannel
 from nanoclaw.client import Client
 from nanoclaw.clock import Clock, SystemClock, iso
 from nanoclaw.config import Home, Settings, load_settings
+from nanoclaw.firstfiles import make_group_directory
 from nanoclaw.groups import Entries, change_groups, new_entry
-from nanoclaw.initialise import make_group_directory
 from nanoclaw.selftest import echo
+from nanoclaw.store.database import connect
 from nanoclaw.testing.models import Conversation, Script, Step, say, shell, steps
 from nanoclaw.testing.world import World, make_world
 from tests.fakes.whatsapp import Device, FakeWhatsApp, Group, Peer
@@ -186,3 +187,25 @@ async def test_a_waiting_message_is_amended_by_its_edit_and_withdrawn_by_its_del
         assert "@Andy corrected" in shown
         assert "first" not in shown
         assert "forget this" not in shown
+
+
+async def test_a_person_at_two_devices_is_one_person_and_who_holds_the_accounts_own_phone_is_heard_as_its_owner(
+    wa: FakeWhatsApp, bob: Peer
+) -> None:
+    async with living(wa, say(echo), "15550016") as (world, device):
+        desktop, phone = await wa.peer(bob.account), await wa.peer(device.account)
+        group = await bob.create_group("devices", [device.account])
+        register(world, group.jid, "devices", provider="codex")
+        async with hosting(world):
+            for number, peer in enumerate((bob, desktop, phone), 1):
+                await peer.send_text(group, "not for the assistant")
+                await peer.send_text(group, f"@Andy number {number}")
+                for reader in (bob, desktop, phone):
+                    await reader.next_message(
+                        text=lambda text, wanted=f"number {number}": text.startswith("You said:") and wanted in text,
+                        within=_ANSWER_SECONDS,
+                    )
+        assert answers_of(wa, device) == 3
+        with closing(connect(world.home.database, SystemClock().now())) as db:
+            senders = [row["sender"] for row in db.execute("SELECT sender FROM message ORDER BY seq")]
+        assert senders == [bob.account.pn] * 4 + [device.account.pn] * 2

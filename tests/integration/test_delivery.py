@@ -57,7 +57,8 @@ class FlakyChannel:
     name = title = "flaky"
     text_limit = 100
 
-    def __init__(self, *failures: ChannelError | None, repeatable: bool = False) -> None:
+    def __init__(self, *failures: ChannelError | None, repeatable: bool = False, send_seconds: float = 60.0) -> None:
+        self.send_seconds = send_seconds
         self.repeatable = repeatable
         self.changed = Pulse()
         self._failures = list(failures)
@@ -167,6 +168,26 @@ async def test_what_will_never_go_or_may_have_gone_is_not_repeated(
         assert await states(database) == {"one": state, "two": OutboxState.SENT}
 
 
+class ConfusedChannel(FlakyChannel):
+    """Stumbles over the first text."""
+
+    def formatted(self, text: str) -> str:
+        if text == "one":
+            raise ValueError("what is this?")
+        return text
+
+
+async def test_a_reply_over_which_the_host_itself_stumbles_fails_visibly_and_holds_up_nobody(tmp_path: Path) -> None:
+    channel, clock = ConfusedChannel(), SteppingClock()
+    async with delivering(tmp_path, channel, clock) as (database, _):
+        await put(database, "one", "two")
+    assert [text for _, text in channel.took] == ["two"]
+    async with open_database(tmp_path / "n.db", clock.now()) as database:
+        assert await states(database) == {"one": OutboxState.FAILED, "two": OutboxState.SENT}
+        (lost,) = await database.write(outbox.untold, clock.now())
+        assert "a fault of the host" in (lost.error or "")
+
+
 async def test_a_chat_that_no_channel_owns_fails_visibly_and_holds_up_nobody(tmp_path: Path) -> None:
     channel = FlakyChannel()
     async with delivering(tmp_path, channel) as (database, _):
@@ -251,6 +272,38 @@ async def test_a_host_that_stops_between_two_parts_goes_on_with_the_next(tmp_pat
     async with delivering(tmp_path, channel, clock):
         pass
     assert [text for _, text in channel.took] == _PARTS
+
+
+class SilentChannel(FlakyChannel):
+    """Takes a message, and never answers."""
+
+    def __init__(self, *, repeatable: bool, send_seconds: float) -> None:
+        super().__init__(repeatable=repeatable, send_seconds=send_seconds)
+        self.asked = anyio.Event()
+
+    async def send(self, chat: Jid, message: Outbound) -> Receipt:
+        self.asked.set()
+        await anyio.sleep_forever()
+        raise AssertionError
+
+
+async def test_a_channel_has_as_long_as_it_says_to_answer_and_then_nobody_knows(tmp_path: Path) -> None:
+    async with delivering(tmp_path, SilentChannel(repeatable=True, send_seconds=0.05)) as (database, _):
+        await put(database, "one")
+    async with open_database(tmp_path / "n.db", SteppingClock().now()) as database:
+        assert await states(database) == {"one": OutboxState.UNKNOWN}
+
+
+async def test_a_host_that_stops_does_not_wait_for_a_long_send_that_may_be_repeated(tmp_path: Path) -> None:
+    channel = SilentChannel(repeatable=True, send_seconds=3600.0)
+    async with open_database(tmp_path / "n.db", SteppingClock().now()) as database:
+        await put(database, "one")
+        with anyio.fail_after(20):
+            async with anyio.create_task_group() as group:
+                group.start_soon(a_delivery(tmp_path, database, channel, SteppingClock()).run)
+                await channel.asked.wait()
+                group.cancel_scope.cancel()
+        assert await states(database) == {"one": OutboxState.READY}
 
 
 async def test_the_owner_is_told_once_of_what_was_lost_and_not_of_the_loss_of_that(tmp_path: Path) -> None:

@@ -124,6 +124,19 @@ async def test_what_is_shown_as_read_was_stored_before(wa: FakeWhatsApp, rig: Ri
     assert read == [False]
 
 
+async def test_who_writes_sees_that_it_was_delivered(
+    wa: FakeWhatsApp, linked: tuple[Rig, Device], rig: Rig, bob: Peer, family: Group
+) -> None:
+    await rig.channel.refresh()  # after what a worker does when it is connected
+    ext_id = await bob.send_text(family, "two ticks")
+
+    def ours() -> list[str]:
+        return [receipt.type for receipt in wa.message(ext_id).receipts if receipt.sender is linked[1]]
+
+    await wa.until(ours, "a receipt of ours")
+    assert ours()[0] == "delivered"
+
+
 @pytest.mark.parametrize("addressing", ["lid", "pn"])
 async def test_one_person_and_one_chat_whichever_address_is_used(
     wa: FakeWhatsApp, rig: Rig, bob: Peer, addressing: str
@@ -186,6 +199,23 @@ async def test_edits_deletions_and_reactions_name_the_message_that_they_are_abou
     assert rig.texts() == ["meet at 7"]
 
 
+async def test_a_change_that_comes_too_late_for_whatsapp_changes_nothing(
+    wa: FakeWhatsApp, rig: Rig, bob: Peer, family: Group
+) -> None:
+    ext_id = await bob.send_text(family, "meet at noon")
+    await rig.next(InboundMessage, ext_id=ext_id)
+    for ahead in (21 * 60, 4 * 86_400):
+        wa.world.ahead = ahead
+        await bob.edit(family, ext_id, f"meet {ahead} later")
+    await bob.revoke(family, ext_id)
+    wa.world.ahead = 10 * 60
+    await bob.edit(family, ext_id, "meet at one")
+    edit = await rig.next(InboundEdit)
+    wa.world.ahead = 0
+    assert edit.text == "meet at one"
+    assert rig.of(InboundDeletion) == []
+
+
 async def test_a_reaction_to_the_assistant_names_nobody_else(rig: Rig, bob: Peer, family: Group) -> None:
     ext_id = await rig.send(family.jid, "done", "reacted-to")
     await bob.react(await bob.next_message(text="done"), "🎉")
@@ -243,6 +273,42 @@ async def test_a_file_that_is_too_large_or_missing_is_told_and_not_lost_in_silen
     wa.media.missing(0)
     assert message.attachments[0].source is None
     assert message.attachments[0].problem
+
+
+async def test_a_file_that_is_larger_than_its_sender_says_is_not_loaded(
+    wa: FakeWhatsApp, rig: Rig, bob: Peer, carol: Peer, family: Group
+) -> None:
+    await bob.send_document(family, bytes(2 << 20), "big.bin", caption="honest")
+    document = (await carol.next_message(text="honest")).content["documentMessage"]
+    await rig.next(InboundMessage, text="honest")
+    before = len(wa.media.requests)
+    ext_id = await bob.send(family.jid, {"documentMessage": {**document, "fileLength": 5, "caption": "a lie"}})
+    (attachment,) = (await rig.next(InboundMessage, ext_id=ext_id)).attachments
+    assert attachment.source is None
+    assert "larger than 1 MB" in attachment.problem
+    assert len(wa.media.requests) == before + 1, "weighed, and not fetched"
+
+
+async def test_a_file_is_fetched_from_nowhere_but_the_platform(
+    wa: FakeWhatsApp, rig: Rig, bob: Peer, carol: Peer, family: Group
+) -> None:
+    await bob.send_image(family, PNG, caption="from here")
+    image = (await carol.next_message(text="from here")).content["imageMessage"]
+    await rig.next(InboundMessage, text="from here")
+    before = len(wa.media.requests)
+    for place in (
+        {"directPath": "@elsewhere.test/secret"},
+        {"directPath": "//elsewhere.test/secret"},
+        {"directPath": "", "URL": "http://127.0.0.1:1/secret"},
+    ):
+        ext_id = await bob.send(family.jid, {"imageMessage": {**image, **place}})
+        (attachment,) = (await rig.next(InboundMessage, ext_id=ext_id)).attachments
+        assert attachment.source is None
+        assert "does not say where" in attachment.problem
+    assert len(wa.media.requests) == before
+    ext_id = await bob.send(family.jid, {"imageMessage": {**image, "URL": "http://127.0.0.1:1/secret"}})
+    (attachment,) = (await rig.next(InboundMessage, ext_id=ext_id)).attachments
+    assert attachment.sha256 == sha256(PNG).hexdigest()
 
 
 async def test_what_may_be_seen_only_once_is_not_kept(rig: Rig, bob: Peer, carol: Peer, family: Group) -> None:
@@ -363,7 +429,10 @@ async def test_messages_stay_in_order_and_each_comes_once(
     await rig.until(lambda: "n29" in rig.texts())
     await rig.until(lambda: len(rig.texts()) >= 30)
     again = len(rig.of(InboundMessage, ext_id=last.id))
+    written = last.delivered[linked[1].address]
     linked[1].ask_resend(last)
+    # it brings the sender's newest key; what was encrypted before that and comes after it could not be read
+    await wa.until(lambda: last.delivered[linked[1].address] > written, "it was sent again")
     ext_id = await bob.send_text(family, "after all")
     await rig.next(InboundMessage, ext_id=ext_id)
     assert rig.texts() == [*(f"n{number}" for number in range(30)), "after all"]

@@ -10,6 +10,8 @@ from hypothesis import given
 from nanoclaw.channels.whatsapp.machine import LONGEST_PAUSE, RESTING, Event, Link, begin, pause, step, told
 from nanoclaw.channels.whatsapp.pace import Pace
 from nanoclaw.channels.whatsapp.protocol import LARGEST, ProtocolError, Unpacker, pack
+from nanoclaw.channels.whatsapp.silence import Silence
+from nanoclaw.channels.whatsapp.worker.hearing import Hearing
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 EVENTS = st.tuples(st.sampled_from(get_args(Event)), st.floats(0, 400))
@@ -118,3 +120,58 @@ def test_what_is_no_frame_is_refused(data: bytes) -> None:
 def test_too_long_a_frame_is_not_sent() -> None:
     with pytest.raises(ProtocolError):
         pack({"text": "x" * LARGEST})
+
+
+def hearing() -> Hearing:
+    return Hearing(quiet=45, silence=600, echo=60, now=0)
+
+
+def test_a_server_that_only_answers_is_quiet_and_then_silent() -> None:
+    ear = hearing()
+    for now in range(0, 600, 30):
+        ear.heard("iq", now)
+        ear.answered(now)
+        assert not ear.is_silent(now)
+    assert not ear.is_quiet(600)
+    assert ear.is_silent(601)
+    ear.heard("notification", 602)
+    assert not ear.is_silent(1200)
+
+
+def test_a_server_that_says_nothing_is_asked() -> None:
+    ear = hearing()
+    ear.heard("iq", 40)
+    assert not ear.is_quiet(45)
+    assert ear.is_quiet(46)
+    ear.answered(46)
+    assert not ear.is_quiet(90)
+
+
+@pytest.mark.parametrize(("stanza", "silent"), [("iq", True), ("ack", True), ("receipt", False), ("message", False)])
+def test_what_was_sent_brings_a_receipt_or_the_connection_is_silent(stanza: str, silent: bool) -> None:
+    ear = hearing()
+    ear.sent(10)
+    ear.sent(50)
+    ear.heard(stanza, 60)
+    assert ear.is_silent(71) is silent
+    ear.connected(72)
+    assert not ear.is_silent(140)
+
+
+def test_patience_with_silence_grows_while_nothing_was_missed() -> None:
+    silence = Silence(600, 60)
+    seen: list[tuple[float, float]] = []
+    for at in range(5):
+        seen.append((silence.seconds, silence.echo))
+        silence.renewed(at)
+    assert seen == [(600, 60), (1200, 1200), (2400, 2400), (3600, 3600), (3600, 3600)]
+    assert silence.renewed_at == 4
+    silence.broken()
+    assert (silence.seconds, silence.echo) == (600, 60)
+
+
+def test_a_silent_connection_is_made_anew_at_once_and_is_no_failure() -> None:
+    link = after("connected", "silent")
+    assert (link.phase, link.due, link.failures) == ("renewing", NOW, 0)
+    assert not link.runs
+    assert after("due", link=link).phase == "connecting"

@@ -1,5 +1,6 @@
 """What the worker keeps on the disk, and what it sends."""
 
+import time
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from neonize.proto.Neonize_pb2 import UploadResponse
 from nanoclaw.channels.whatsapp.protocol import Account
 from nanoclaw.channels.whatsapp.worker.outgoing import Quoted, build, kind_of, result_of
 from nanoclaw.channels.whatsapp.worker.people import People
+from nanoclaw.channels.whatsapp.worker.receiver import Arrivals
 from nanoclaw.channels.whatsapp.worker.spool import Chat, Spool
 
 BOB, BOB_LID, GROUP = "15550002@s.whatsapp.net", "900002@lid", "1203@g.us"
@@ -25,6 +27,18 @@ def spool(path: Path) -> Generator[Spool]:
     spool = Spool(path)
     yield spool
     spool.close()
+
+
+class Handled:
+    """Plays the library: how often events began and ended to be handled, each time it is asked."""
+
+    def __init__(self, *counts: int) -> None:
+        self._counts = list(counts)
+        self.asked = 0
+
+    def __call__(self) -> int:
+        self.asked += 1
+        return self._counts.pop(0) if len(self._counts) > 1 else self._counts[0]
 
 
 def message(ext_id: str, chat: str = GROUP, sender: str = BOB) -> dict[str, Any]:
@@ -50,6 +64,21 @@ def test_the_same_message_is_kept_once_even_after_it_was_forgotten(spool: Spool)
     assert spool.put("message", message("m", sender="15550003@s.whatsapp.net"))
     assert spool.has_seen("m")
     assert not spool.has_seen("other")
+
+
+def test_when_a_message_was_written_is_remembered_and_an_old_one_is_not_forgotten_sooner(
+    spool: Spool, path: Path
+) -> None:
+    now = time.time()
+    spool.put("message", message("new"), at=now - 60)
+    spool.put("message", message("ancient"), at=0)
+    again = Spool(path)
+    assert again.written("new", GROUP, BOB) == now - 60
+    ancient = again.written("ancient", GROUP, BOB)
+    assert ancient is not None
+    assert ancient < now - 4 * 86_400
+    assert again.written("new", GROUP, BOB_LID) is None
+    again.close()
 
 
 def test_numbers_are_never_given_twice(spool: Spool) -> None:
@@ -164,3 +193,20 @@ def test_a_reply_quotes_and_lasts_as_long_as_the_chats_messages() -> None:
 )
 def test_a_failed_send_is_unknown_only_if_it_may_have_arrived(problem: str, on_wire: bool, result: str) -> None:
     assert result_of(problem, on_wire=on_wire) == result
+
+
+def test_a_message_is_given_up_only_when_the_library_has_had_nothing_to_hand_over_for_a_while() -> None:
+    busy = Handled(*(count for number in range(0, 60, 2) for count in (number, number + 1)), 60)
+    assert not Arrivals(nap=0.001).wait("never", busy)
+    assert busy.asked > 60
+    hanging = Handled(*[1] * 40, 2)
+    assert not Arrivals(nap=0.001).wait("never", hanging)
+    assert hanging.asked > 40
+
+
+def test_a_message_that_came_is_not_waited_for() -> None:
+    arrivals = Arrivals()
+    arrivals.note("came")
+    handled = Handled(0)
+    assert arrivals.wait("came", handled)
+    assert handled.asked == 1

@@ -86,6 +86,9 @@ class Channel(Protocol):
     """Whether sending the same key again shows nothing twice. If not, what a crash interrupted is not repeated."""
     text_limit: int
     """Characters that one message can hold; a longer text is sent in parts."""
+    send_seconds: float
+    """`send` has answered by then, one way or the other, with the largest file on the slowest line; else it hangs, and
+    nobody knows what became of the message."""
 
     @property
     def changed(self) -> Pulse:

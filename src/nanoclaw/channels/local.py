@@ -61,6 +61,7 @@ class LocalChannel:
     title = "local"
     repeatable = True
     text_limit = 65_536
+    send_seconds = 60.0
 
     def __init__(self) -> None:
         self.changed = Pulse()

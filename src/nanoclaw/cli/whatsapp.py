@@ -14,12 +14,14 @@ from nanoclaw.cli.auth_view import stopped
 from nanoclaw.cli.qr import qr_lines
 from nanoclaw.config import Home, load_settings
 from nanoclaw.errors import UsageError
-from nanoclaw.groups import Entries, change_groups, load_groups
+from nanoclaw.formatting import shorten
+from nanoclaw.groups import load_groups
 from nanoclaw.initialise import initialise
-from nanoclaw.model import MAIN_FOLDER, InboundChat
-from nanoclaw.setup.hosting import tell_host
+from nanoclaw.model import InboundChat
+from nanoclaw.setup.main_chat import move_main
 from nanoclaw.setup.settings_file import change_settings
 
+_NAME_CHARACTERS: Final = 50
 _QR: Final = """\
 On the phone: WhatsApp, Settings, Linked devices, Link a device. Then scan this. It changes by itself; Ctrl-C ends it.
 """
@@ -92,33 +94,28 @@ def _show(text: str, seconds: int, before: int) -> int:
 def _choose_main(home: Home, chats: tuple[InboundChat, ...]) -> None:
     """List the chats; where somebody can answer, let them make one main's."""
     for number, chat in enumerate(chats, 1):
-        print(f"{number:3}  {chat.name or chat.chat}  {chat.chat}")
+        print(f"{number:3}  {_named(chat)}  {chat.chat}")
     groups = load_groups(home.registered_groups)
     main = next((group for group in groups.values() if group.is_main), None)
     if main is not None and main.jid.endswith(DOMAINS):
-        print(f"Main is {main.name} already. Register others with `nanoclaw groups add`.")
+        print(f"Main is {shorten(main.name, _NAME_CHARACTERS)} already. Register others with `nanoclaw groups add`.")
         return
     if not sys.stdin.isatty():
         print("Make one of them a group with `nanoclaw groups add`; choose main with `nanoclaw setup`.")
         return
     answer: str = typer.prompt("Which one is main, from which you give orders? Enter for none", default="")
     if answer.strip():
-        _make_main(home, _chosen(chats, answer.strip()))
+        chat = _chosen(chats, answer.strip())
+        move_main(home, chat.chat, chat.name or "Main")
+        print(f"Main is {_named(chat)} now.")
+
+
+def _named(chat: InboundChat) -> str:
+    """Its name, which other people chose, fit for a terminal; else its address."""
+    return shorten(chat.name, _NAME_CHARACTERS) or chat.chat
 
 
 def _chosen(chats: tuple[InboundChat, ...], answer: str) -> InboundChat:
     if answer.isdigit() and 1 <= int(answer) <= len(chats):
         return chats[int(answer) - 1]
     raise UsageError(f"{answer!r} is none of them", f"a number from 1 to {len(chats)}; `nanoclaw setup` asks again")
-
-
-def _make_main(home: Home, chat: InboundChat) -> None:
-    """Main keeps everything but its address and its name."""
-
-    def change(entries: Entries) -> None:
-        old = next(jid for jid, entry in entries.items() if entry.get("folder") == MAIN_FOLDER)
-        entries[chat.chat] = {**entries.pop(old), "name": chat.name or "Main"}
-
-    change_groups(home.registered_groups, change)
-    anyio.run(tell_host, home)
-    print(f"Main is {chat.name or chat.chat} now.")

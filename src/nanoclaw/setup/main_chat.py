@@ -6,11 +6,11 @@ from typing import Final
 import anyio
 
 from nanoclaw.channels.whatsapp.channel import DOMAINS
+from nanoclaw.client import tell_host
 from nanoclaw.config import Home
 from nanoclaw.groups import Entries, change_groups
 from nanoclaw.model import MAIN_FOLDER, Jid
 from nanoclaw.setup import chats
-from nanoclaw.setup.hosting import tell_host
 from nanoclaw.setup.settings_file import change_settings
 from nanoclaw.setup.step import Setup
 from nanoclaw.setup.talk import Finding, Option

@@ -181,6 +181,18 @@ class Peer:
         with anyio.fail_after(PATIENCE):
             await self._ended.wait()
 
+    async def wait_online(self) -> None:
+        """Wait until the client knows that it is logged in, after its connection was cut: it says nothing before.
+
+        Raises:
+            TimeoutError: it does not come.
+        """
+        assert self.device is not None, "the peer is not linked"
+        await self.device.wait_online()
+        with anyio.fail_after(PATIENCE):
+            while sum(name == "connected" for name, _ in self.events) < self.device.logins:
+                await self._news.wait()
+
     @property
     def database(self) -> Path:
         """The client's session, as the library keeps it."""

@@ -59,11 +59,11 @@ def _by_device(world: World, stanza: Node) -> dict[Device, list[Node]]:
     return parts
 
 
-def _common(sender: Device, stanza: Node) -> dict[str, AttrValue]:
+def _common(world: World, sender: Device, stanza: Node) -> dict[str, AttrValue]:
     attrs: dict[str, AttrValue] = {
         "id": stanza.attrs["id"],
         "type": stanza.attrs.get("type", "text"),
-        "t": now(),
+        "t": now() + world.ahead,
         "notify": free_text(sender.account.name),
     }
     return attrs | {name: stanza.attrs[name] for name in _PASSED_ON if name in stanza.attrs}
@@ -83,7 +83,7 @@ def _direct_source(world: World, sender: Device) -> dict[str, AttrValue]:
 
 def _pass_directly(world: World, sender: Device, stanza: Node) -> None:
     for device, encs in _by_device(world, stanza).items():
-        attrs = _common(sender, stanza) | _direct_source(world, sender)
+        attrs = _common(world, sender, stanza) | _direct_source(world, sender)
         if device.account is sender.account:
             attrs["recipient"] = _recipient(world, jid_of(stanza, "to"), attrs)
         device.deliver(node("message", attrs, [*encs, *_common_parts(stanza)]))
@@ -104,7 +104,7 @@ def _recipient(world: World, to: JID, attrs: dict[str, AttrValue]) -> JID:
 def _pass_to_group(world: World, sender: Device, stanza: Node) -> None:
     group = world.groups[show_jid(jid_of(stanza, "to"))]
     own_parts = _by_device(world, stanza)
-    attrs = _common(sender, stanza) | {
+    attrs = _common(world, sender, stanza) | {
         "from": group.address,
         "participant": sender.jid(group.addressing),
         "addressing_mode": group.addressing,
@@ -124,7 +124,7 @@ def _pass_to_group(world: World, sender: Device, stanza: Node) -> None:
 def _pass_retry(world: World, sender: Device, stanza: Node) -> None:
     device = world.device_of(jid_of(stanza, "to"))
     if device is not None:
-        attrs = _common(sender, stanza) | _direct_source(world, sender)
+        attrs = _common(world, sender, stanza) | _direct_source(world, sender)
         recipient = stanza.attrs.get("recipient")
         if isinstance(recipient, JID):
             attrs["recipient"] = recipient

@@ -26,6 +26,7 @@ class World:
         self.failures: list[dict[str, AttrValue]] = []  # of the next connections, whoever they are
         self.qr_refs = CODES_OFFERED
         self.direct_addressing = "lid"
+        self.ahead = 0  # seconds by which messages say that they were sent later
 
     def account(self, phone: str, name: str = "") -> Account:
         """The account with this number, made if it is new; a name given later replaces the one it had."""

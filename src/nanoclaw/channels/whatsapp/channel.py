@@ -17,8 +17,9 @@ from nanoclaw.channels.whatsapp.account import prepare
 from nanoclaw.channels.whatsapp.formatting import formatted
 from nanoclaw.channels.whatsapp.machine import Link, told
 from nanoclaw.channels.whatsapp.pace import Pace
-from nanoclaw.channels.whatsapp.process import DEFAULT_COMMAND, WorkerGone
+from nanoclaw.channels.whatsapp.process import DEFAULT_COMMAND, SAY_SECONDS, WorkerGone
 from nanoclaw.channels.whatsapp.protocol import ANSWER_SECONDS, QUIET_SECONDS, Outcome, Start
+from nanoclaw.channels.whatsapp.silence import ECHO_SECONDS, SILENCE_SECONDS, Silence
 from nanoclaw.channels.whatsapp.supervisor import LINK_LOOK_SECONDS, Place, Supervisor
 from nanoclaw.clock import Clock
 from nanoclaw.config import Home, Settings
@@ -46,8 +47,17 @@ class Patience:
     """After so long without a sign of life the server is asked whether it hears us."""
     answer: float = ANSWER_SECONDS
     """How long it may take to answer that."""
+    silence: float = SILENCE_SECONDS
+    """After so long in which it delivered nothing, the connection is made anew."""
+    echo: float = ECHO_SECONDS
+    """After so long without even a receipt for a message of ours, likewise."""
     link: float = LINK_LOOK_SECONDS
     """How soon it is seen that a command has linked an account."""
+
+    @property
+    def longest_send(self) -> float:
+        """After so long a send has been answered: turn, pace, the worker's ear, the file, the acknowledgement."""
+        return 2 * self.turn + SAY_SECONDS + self.upload + self.send
 
 
 class _Sending:
@@ -90,13 +100,15 @@ class WhatsAppChannel:
         self._home = home
         self.command = command
         self._patience = patience or Patience()
+        self.send_seconds = self._patience.longest_send
         self._follow: tuple[Jid, ...] = ()
         self._pace = Pace(self._settings.pace_seconds, self._settings.per_chat_minute)
         self._turn = anyio.Lock()
         self._waiting: dict[str, _Sending] = {}
         self._typing: frozenset[Jid] = frozenset()
         place = Place(directory=home.whatsapp, log=home.logs / "whatsapp.log", command=command)
-        self._supervisor = Supervisor(place, clock, self._orders, self._settle, self._patience.link)
+        self._silence = Silence(self._patience.silence, self._patience.echo)
+        self._supervisor = Supervisor(place, clock, self._orders, self._settle, self._silence, self._patience.link)
         self._open = False
 
     @property
@@ -284,6 +296,9 @@ class WhatsAppChannel:
             media_bytes=settings.media_megabytes << 20,
             quiet_seconds=self._patience.quiet,
             answer_seconds=self._patience.answer,
+            silence_seconds=self._silence.seconds,
+            echo_seconds=self._silence.echo,
+            renewed_at=self._silence.renewed_at or 0.0,
         )
 
 

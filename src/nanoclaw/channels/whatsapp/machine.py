@@ -5,18 +5,19 @@ from datetime import datetime, timedelta
 from typing import Final, Literal
 
 Phase = Literal[
-    "unlinked", "connecting", "connected", "unreachable", "crashed", "deaf", "refused",
+    "unlinked", "connecting", "connected", "renewing", "unreachable", "crashed", "deaf", "refused",
     "logged_out", "replaced", "banned", "outdated", "unusable", "busy", "closed",
 ]  # fmt: skip
 """
-`unlinked` nobody has linked an account yet · `connecting` a worker is trying · `connected` · `unreachable` the network
-or the server is away · `crashed` the worker ended or hung · `deaf` it was connected and heard nothing · `refused` the
-server does not let us in now · `logged_out` somebody removed this device · `replaced` another program uses this
-account's session · `banned` for a time · `outdated` the library is too old for WhatsApp · `unusable` the library cannot
-be used on this machine · `busy` another process uses the session · `closed` the host is not running.
+`unlinked` nobody has linked an account yet · `connecting` a worker is trying · `connected` · `renewing` nothing came
+for long: a new connection is made · `unreachable` the network or the server is away · `crashed` the worker ended or
+hung · `deaf` it was connected and heard nothing · `refused` the server does not let us in now · `logged_out` somebody
+removed this device · `replaced` another program uses this account's session · `banned` for a time · `outdated` the
+library is too old for WhatsApp · `unusable` the library cannot be used on this machine · `busy` another process uses
+the session · `closed` the host is not running.
 """
 Event = Literal[
-    "linked", "connected", "lost", "unreachable", "crashed", "deaf", "refused",
+    "linked", "connected", "lost", "silent", "unreachable", "crashed", "deaf", "refused",
     "unlinked", "logged_out", "replaced", "banned", "outdated", "unusable", "busy", "due",
 ]  # fmt: skip
 
@@ -76,10 +77,8 @@ def step(
     match event:
         case "connected":
             return Link(phase="connected", since=now) if link.phase == "connecting" else link
-        case "lost":
-            return (
-                replace(link, phase="connecting", since=now, due=now + PATIENCE) if link.phase == "connected" else link
-            )
+        case "lost" | "silent":
+            return _left(link, event, now) if link.phase == "connected" else link
         case "due":
             return _due(link, now, chance)
         case "banned":
@@ -90,6 +89,13 @@ def step(
             return Link(phase="busy", since=now, due=now + _BUSY_PAUSE, failures=link.failures, detail=detail)
         case "unreachable" | "crashed" | "deaf" | "refused":
             return _failed(link, event, now, chance, detail) if link.runs else link
+
+
+def _left(link: Link, event: Literal["lost", "silent"], now: datetime) -> Link:
+    """It was connected; the library connects again by itself, or we begin anew."""
+    if event == "silent":
+        return Link(phase="renewing", since=now, due=now)
+    return replace(link, phase="connecting", since=now, due=now + PATIENCE)
 
 
 def _due(link: Link, now: datetime, chance: float) -> Link:
@@ -118,6 +124,7 @@ _TOLD: Final[dict[Phase, tuple[str, str]]] = {
     "unlinked": ("no WhatsApp account is linked", "run `nanoclaw auth login whatsapp`"),
     "connecting": ("", ""),
     "connected": ("", ""),
+    "renewing": ("", ""),
     "closed": ("", ""),
     "unreachable": ("WhatsApp cannot be reached; trying on", "check this machine's network"),
     "crashed": ("the WhatsApp worker ended unexpectedly and is started again", "see logs/whatsapp.log"),

@@ -19,6 +19,8 @@ from nanoclaw.errors import ChannelUnavailable
 WORKER: Final = "nanoclaw.channels.whatsapp.worker"
 DEFAULT_COMMAND: Final = (sys.executable, "-m")
 """What the worker's module is given to."""
+SAY_SECONDS: Final = 10.0
+"""A worker that does not read for so long hangs."""
 
 _PASSED: Final = (
     "PATH", "HOME", "TMPDIR", "LANG", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy",
@@ -27,7 +29,6 @@ _PASSED: Final = (
 """Of the host's environment; nothing secret."""
 _GRACE_SECONDS: Final = 1.0  # to end by itself, once its socket has ended
 _KILL_SECONDS: Final = 5.0  # a killed process is gone at once, unless the kernel waits for a disk
-_SAY_SECONDS: Final = 10.0  # a worker that does not read for so long hangs
 _CHUNK: Final = 1 << 16
 _LARGEST_LOG: Final = 4 << 20  # bytes; the library writes where it likes, and little
 
@@ -58,7 +59,7 @@ class Worker:
         """
         data = pack({"v": VERSION, "do": what, **fields})
         try:
-            with anyio.fail_after(_SAY_SECONDS), anyio.CancelScope(shield=True):  # half a frame would end the protocol
+            with anyio.fail_after(SAY_SECONDS, shield=True):  # half a frame would end the protocol
                 async with self._speaking:
                     await self._stream.send(data)
         except (anyio.BrokenResourceError, anyio.ClosedResourceError, TimeoutError) as error:

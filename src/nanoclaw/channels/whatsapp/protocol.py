@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from nanoclaw.channels.whatsapp.silence import ECHO_SECONDS, SILENCE_SECONDS
 from nanoclaw.clock import iso
 
 VERSION: Final = 1
@@ -91,6 +92,12 @@ class Start:
     """After so long without anything but pings, ask the server whether it still hears us."""
     answer_seconds: float = ANSWER_SECONDS
     """How long that answer may take."""
+    silence_seconds: float = SILENCE_SECONDS
+    """After so long in which the server delivered nothing, say so: the connection is made anew."""
+    echo_seconds: float = ECHO_SECONDS
+    """After so long without even a receipt for a message of ours, likewise."""
+    renewed_at: float = 0.0
+    """Seconds since 1970: when that was done last. What the server had kept back then is told of."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,7 +115,7 @@ class Account:
         return (f"{self.phone}@s.whatsapp.net", *hidden)
 
 
-Happening = Literal["connected", "lost", "deaf", "logged_out", "replaced", "banned", "outdated", "refused"]
+Happening = Literal["connected", "lost", "deaf", "silent", "logged_out", "replaced", "banned", "outdated", "refused"]
 """What a worker tells of its connection."""
 
 

@@ -26,15 +26,17 @@ from nanoclaw.channels.whatsapp.protocol import (
     EXIT_UNUSABLE,
     Account,
     Frame,
+    News,
     Outcome,
     ProtocolError,
     Start,
 )
 from nanoclaw.channels.whatsapp.requirement import Lack, lack
+from nanoclaw.channels.whatsapp.silence import Silence
 from nanoclaw.clock import Clock
 from nanoclaw.config import command_environment
 from nanoclaw.errors import ChannelUnavailable, StoreError
-from nanoclaw.model import Inbound, InboundMessage
+from nanoclaw.model import Inbound, InboundChat, InboundMessage
 from nanoclaw.pulse import Pulse
 
 LINK_LOOK_SECONDS: Final = 5.0
@@ -78,6 +80,7 @@ class Supervisor:
         clock: Clock,
         orders: Callable[[], Start],
         settle: Callable[[str, Outcome | None], None],
+        silence: Silence,
         link_look: float = LINK_LOOK_SECONDS,
     ) -> None:
         """Nothing happens before `run`.
@@ -87,12 +90,14 @@ class Supervisor:
             clock: the time.
             orders: what a worker is told at its start.
             settle: is told, by key, when a send is about to leave (None), and what became of it.
+            silence: is told when a connection is made anew because nothing came, and when something does.
             link_look: how soon it is seen, in seconds, that a command has linked an account.
         """
         self._place = place
         self._clock = clock
         self._orders = orders
         self._settle = settle
+        self._silence = silence
         self._link_look = link_look
         self._worker: Worker | None = None
         self._answers: dict[int, tuple[anyio.Event, list[str]]] = {}
@@ -105,6 +110,7 @@ class Supervisor:
         self.lack: Lack | None = None
         self.last_inbound: datetime | None = None
         self.restarts = 0
+        self.deaf = 0
         self.link = Link(phase="closed", since=clock.now())
 
     @property
@@ -121,7 +127,7 @@ class Supervisor:
     def facts(self) -> dict[str, str]:
         """What may help when something is odd."""
         process = {"process": str(self._worker.pid)} if self._worker else {}
-        return {**process, "restarts": str(self.restarts)}
+        return {**process, "restarts": str(self.restarts), "found deaf": str(self.deaf)}
 
     def ended(self) -> anyio.Event:
         """Set once the worker that is there now has ended."""
@@ -248,9 +254,10 @@ class Supervisor:
     def _heard(self, frame: Frame) -> None:
         match frame.get("is"):
             case "news":
-                news = read_news(frame)
-                until = datetime.fromtimestamp(news.until, UTC) if news.until else None
-                self._move(news.happening, news.detail, until)
+                self._learn(read_news(frame))
+            case "missed":
+                log.warning("whatsapp.was_deaf", hint="what WhatsApp had kept back comes now")
+                self.deaf += 1
             case "outcome":
                 outcome = read_outcome(frame)
                 self._settle(outcome.key, outcome)
@@ -268,6 +275,12 @@ class Supervisor:
             case _:
                 return  # `hello` and `beat`: that it spoke is what matters
 
+    def _learn(self, news: News) -> None:
+        if news.happening == "silent" and self.link.phase == "connected":
+            self._silence.renewed(self._clock.now().timestamp())
+        until = datetime.fromtimestamp(news.until, UTC) if news.until else None
+        self._move(news.happening, news.detail, until)
+
     async def _take_in(self, inbound: Arriving, worker: Worker, receive: Receive) -> None:
         """One after the other, in order; acknowledged only once it is stored for good."""
         with suppress(WorkerGone):  # who listens to it notices
@@ -275,6 +288,8 @@ class Supervisor:
                 await self._store(one, receive)
                 if isinstance(one, InboundMessage):
                     self.last_inbound = self._clock.now()
+                if not isinstance(one, InboundChat) or one.active_at:  # the others are answers to questions of ours
+                    self._silence.broken()
                 await worker.say("ack", seq=seq)
 
     async def _store(self, one: Inbound, receive: Receive) -> None:

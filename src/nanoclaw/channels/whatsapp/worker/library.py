@@ -85,6 +85,10 @@ class Listener(Protocol):
         """We are logged in."""
         ...
 
+    def caught_up(self) -> None:
+        """Everything that had waited for us at the server has been handed over."""
+        ...
+
     def happened(self, news: News) -> None:
         """Something else happened to the connection."""
         ...
@@ -113,6 +117,7 @@ class Library:
 
     def __init__(self, database: Path, listener: Listener) -> None:
         self._listener = listener
+        self._handled = 0
         self._sending = threading.local()
         props = DeviceProps(os=DEVICE_NAME, platformType=DeviceProps.CHROME)
         self._client = neonize.NewClient(str(database), props=props)
@@ -138,6 +143,7 @@ class Library:
             events.GroupInfoEv: lambda event: listener.groups_changed(event.JID),
             events.PairStatusEv: lambda _event: listener.paired(),
             events.ConnectedEv: lambda _event: listener.connected(),
+            events.OfflineSyncCompletedEv: lambda _event: listener.caught_up(),
             events.DisconnectedEv: lambda _event: listener.happened(News(happening="lost")),
             events.KeepAliveTimeoutEv: lambda _event: listener.doubt(),
             events.LoggedOutEv: lambda _event: listener.happened(News(happening="logged_out")),
@@ -149,8 +155,27 @@ class Library:
             events.TemporaryBanEv: lambda event: listener.happened(ban(event.Code, event.Expire)),
         }
         for event, handler in handlers.items():
-            self._client.event(event)(_guarded(handler))
+            self._client.event(event)(self._guarded(handler))
         self._client.qr(lambda _client, code: listener.code(code.decode()))
+
+    @property
+    def handled(self) -> int:
+        """Counts how often an event began and ended to be handled, one after the other: odd while one is."""
+        return self._handled
+
+    def _guarded(self, handler: Callable[[Any], None]) -> Callable[[Any, Any], None]:
+        """What a handler raises would vanish in the library: let it at least be seen."""
+
+        def guarded(_client: object, event: object) -> None:
+            self._handled += 1
+            try:
+                handler(event)
+            except Exception:
+                log.exception("a handler failed")
+            finally:
+                self._handled += 1
+
+        return guarded
 
     def _on_log(self, binary: int, size: int) -> None:
         entry = LogEntry.FromString(ctypes.string_at(binary, size))
@@ -252,18 +277,6 @@ class Library:
 def ban(code: int, expire: int) -> News:
     """What is told of a ban; `expire`: its length in seconds, 0 if that is not known."""
     return News(happening="banned", detail=_BAN_REASONS.get(code, ""), until=time.time() + expire if expire else None)
-
-
-def _guarded(handler: Callable[[Any], None]) -> Callable[[Any, Any], None]:
-    """What a handler raises would vanish in the library: let it at least be seen."""
-
-    def guarded(_client: object, event: object) -> None:
-        try:
-            handler(event)
-        except Exception:
-            log.exception("a handler failed")
-
-    return guarded
 
 
 def _stanza(line: str) -> tuple[str, dict[str, str]]:

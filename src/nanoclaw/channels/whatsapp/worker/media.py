@@ -12,11 +12,13 @@ from neonize.proto.waE2E.WAWebProtobufsE2E_pb2 import Message
 
 from nanoclaw.channels.whatsapp.worker.library import Library, LibraryError
 from nanoclaw.channels.whatsapp.worker.spool import Row, Spool
+from nanoclaw.channels.whatsapp.worker.weighing import TooLargeError, WeighingError, check
 
 _FETCH_SECONDS: Final = 90.0  # the platform's largest files that we take, over a slow line
 _TRIES: Final = 3
 _PAUSE_SECONDS: Final = 1.0
 _GONE: Final = ("status code 403", "status code 404", "status code 410")  # no later try helps
+_TOO_LARGE: Final = "it is too large"
 _SNIFFED: Final = 8192  # bytes
 _VAGUE: Final = frozenset({
     "application/octet-stream", "application/zip", "application/x-ole-storage", "application/CDFV2", "text/plain",
@@ -56,8 +58,6 @@ class Fetcher:
     def _with_file(self, row: Row) -> dict[str, Any]:
         attachment = row.body["attachments"][0]
         data, problem = self._fetch(row.raw or b"")
-        if data is not None and len(data) > self._media_bytes:
-            data, problem = None, f"it is larger than {self._media_bytes >> 20} MB"
         if data is None:
             return {**row.body, "attachments": [{**attachment, "problem": problem}]}
         path = self._directory / uuid.uuid4().hex
@@ -86,16 +86,21 @@ class Fetcher:
                 return found[0], ""
             if not failed:
                 return None, "it did not come in time"
-            problem = f"WhatsApp did not give it to us: {failed[0]}"
             log.warning("a file was not fetched: %s", failed[0])
+            if failed[0] == _TOO_LARGE:
+                return None, f"it is larger than {self._media_bytes >> 20} MB"
+            problem = f"WhatsApp did not give it to us: {failed[0]}"
             if any(code in failed[0] for code in _GONE):
                 break
         return None, problem
 
     def _download(self, message: Message, found: list[bytes], failed: list[str]) -> None:
         try:
+            check(message, self._media_bytes)
             found.append(self._library.download(message))
-        except LibraryError as error:
+        except TooLargeError:
+            failed.append(_TOO_LARGE)
+        except (WeighingError, LibraryError) as error:
             failed.append(str(error))
 
 

@@ -22,9 +22,12 @@ from nanoclaw.channels.whatsapp.worker.spool import Chat, Spool, SpoolError
 from nanoclaw.clock import iso
 from nanoclaw.model import Inbound, InboundChat, InboundDeletion, InboundEdit, InboundMessage, InboundReaction
 
-_HOLD_SECONDS: Final = 3.0  # a message is on the disk within milliseconds, or the library could not make sense of it
+_NAP_SECONDS: Final = 0.1
+_IDLE_NAPS: Final = 50  # counted, not timed: a process that was stopped, or a laptop that slept, has not waited
 _REMEMBERED: Final = 1024  # messages under way at once: after a long absence the server sends hundreds
 _CHAT_NEWS_SECONDS: Final = 60.0  # for chats that are not followed: not each message needs a line on the disk
+_EDIT_SECONDS: Final = 20 * 60.0  # the apps offer 15 minutes; the library takes 20, the server says when
+_DELETION_SECONDS: Final = 3 * 86_400.0  # the apps offer some 60 hours
 _KINDS: Final[dict[type[Inbound], str]] = {
     InboundMessage: "message",
     InboundEdit: "edit",
@@ -45,7 +48,8 @@ log = logging.getLogger(__name__)
 class Arrivals:
     """Which messages the library has handed over, for those who wait for it."""
 
-    def __init__(self) -> None:
+    def __init__(self, nap: float = _NAP_SECONDS) -> None:
+        self._nap = nap
         self._lock = threading.Lock()
         self._events: OrderedDict[str, threading.Event] = OrderedDict()
 
@@ -60,22 +64,36 @@ class Arrivals:
         """It is on the disk, or there is nothing in it for us."""
         self._event(ext_id).set()
 
-    def wait(self, ext_id: str, seconds: float) -> bool:
-        """Whether it came within so many seconds; nobody waits for it again."""
-        came = self._event(ext_id).wait(seconds)
+    def wait(self, ext_id: str, handled: Callable[[], int]) -> bool:
+        """Whether it came, or never will; nobody waits for it again.
+
+        What the library confirms it has already put into its queue, behind up to a hundred events, each of which may
+        take a slow disk a while. So a message will not come any more only when, for `_IDLE_NAPS` naps on end, no event
+        was handled: `handled` (see `Library`) was even and the same.
+        """
+        event = self._event(ext_id)
+        idle, before = 0, handled()
+        while idle < _IDLE_NAPS and not event.wait(self._nap):
+            now = handled()
+            idle = idle + 1 if now == before and now % 2 == 0 else 0
+            before = now
         with self._lock:
             self._events.pop(ext_id, None)
-        return came
+        return event.is_set()
 
 
 class Receiver:
-    """The part of a `library.Listener` that fills the spool. `stored` is called after each."""
+    """The part of a `library.Listener` that fills the spool."""
 
-    def __init__(self, spool: Spool, people: People, media_bytes: int, stored: Callable[[], None]) -> None:
+    def __init__(
+        self, spool: Spool, people: People, media_bytes: int, stored: Callable[[], None], handled: Callable[[], int]
+    ) -> None:
+        """`stored` is called after each thing that was stored; `handled` is the library's."""
         self._spool = spool
         self._people = people
         self._media_bytes = media_bytes
         self._stored = stored
+        self._handled = handled
         self._arrivals = Arrivals()
         self._headers: OrderedDict[str, dict[str, str]] = OrderedDict()
         self._told: dict[str, tuple[InboundChat, float]] = {}
@@ -109,9 +127,18 @@ class Receiver:
                 self._spool.note_seen(event.Info.ID)
             case InboundMessage():
                 self._put(inbound, event, says)
+            case InboundEdit() | InboundDeletion() if self._is_late(inbound):
+                log.info("a change of %s came too late and changes nothing", inbound.ext_id)
+                self._spool.note_seen(event.Info.ID)
             case _:
                 self._put(inbound)
                 self._spool.note_seen(event.Info.ID)
+
+    def _is_late(self, change: InboundEdit | InboundDeletion) -> bool:
+        """Whether WhatsApp's own programs would not take it any more, and so nobody in the chat sees it."""
+        written = self._spool.written(change.ext_id, change.chat, change.sender)
+        window = _EDIT_SECONDS if isinstance(change, InboundEdit) else _DELETION_SECONDS
+        return written is not None and change.at.timestamp() - written > window
 
     def _put(self, inbound: Inbound, event: MessageEvent | None = None, says: Content | None = None) -> None:
         body = body_of(inbound)
@@ -122,7 +149,8 @@ class Receiver:
             else:
                 inner, _ = unwrap(event.Message)  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
                 raw = inner.SerializeToString()
-        self._spool.put(_KINDS[type(inbound)], body, origin=_origin(event) if event else "", raw=raw)
+        at = inbound.sent_at.timestamp() if isinstance(inbound, InboundMessage) else None
+        self._spool.put(_KINDS[type(inbound)], body, origin=_origin(event) if event else "", raw=raw, at=at)
         self._stored()
 
     def _note_chat(self, event: MessageEvent, says: Content) -> None:
@@ -167,7 +195,7 @@ class Receiver:
         What the library confirms without having handed it over came before and was lost: it had been decrypted, which
         works once, and the worker was killed before it was on the disk. Somebody must be told.
         """
-        came = self._spool.has_seen(ext_id) or self._arrivals.wait(ext_id, _HOLD_SECONDS)
+        came = self._spool.has_seen(ext_id) or self._arrivals.wait(ext_id, self._handled)
         header = self._headers.pop(ext_id, None)
         if came or self._spool.has_seen(ext_id):
             return

@@ -3,7 +3,9 @@
 import logging
 import os
 import queue
+import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,7 +18,8 @@ from nanoclaw.channels.whatsapp.worker.people import People
 from nanoclaw.channels.whatsapp.worker.spool import Chat, Sent, Spool, SpoolError
 from nanoclaw.channels.whatsapp.worker.wire import Wire
 
-_SETTLE_SECONDS: Final = 3.0  # after a restart the server brings the receipts that were due at once
+_CATCH_UP_SECONDS: Final = 15.0  # after a restart the server brings the receipts that were due at once
+_SETTLE_SECONDS: Final = 3.0  # for one that was just on its way
 _LOOK_SECONDS: Final = 0.1
 _DONE: Final = ("server", "device", "read")
 
@@ -26,12 +29,15 @@ log = logging.getLogger(__name__)
 class Sender:
     """One thread with a queue."""
 
-    def __init__(self, spool: Spool, people: People, library: Library, wire: Wire) -> None:
+    def __init__(self, spool: Spool, people: People, library: Library, wire: Wire, leaves: Callable[[], None]) -> None:
+        """`leaves` is called just before a message does. `caught_up` is to be set when what waited has come."""
+        self._tell_that_it_leaves = leaves
         self._spool = spool
         self._people = people
         self._library = library
         self._wire = wire
         self._queue: queue.Queue[Frame] = queue.Queue()
+        self.caught_up = threading.Event()
 
     def put(self, frame: Frame) -> None:
         """To be sent in its turn: a `send` or a `react`."""
@@ -90,6 +96,7 @@ class Sender:
         except SpoolError:
             log.exception("the spool cannot be written")
             os._exit(EXIT_DISK)
+        self._tell_that_it_leaves()
 
     def _failed(self, key: str, problem: str) -> Outcome:
         sent = self._spool.sent(key)
@@ -101,6 +108,7 @@ class Sender:
 
     def _settled(self, sent: Sent) -> Sent:
         """Wait a little for a receipt that tells what became of it."""
+        self.caught_up.wait(_CATCH_UP_SECONDS)
         until = time.monotonic() + _SETTLE_SECONDS
         while sent.state == "wire" and time.monotonic() < until:
             time.sleep(_LOOK_SECONDS)

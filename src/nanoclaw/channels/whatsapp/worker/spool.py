@@ -16,6 +16,7 @@ from typing import Any, Final
 
 _SEEN_KEPT_SECONDS: Final = 35 * 86_400.0  # the server keeps what waits for us for about 30 days
 _SENT_KEPT_SECONDS: Final = 90 * 86_400.0  # replies to older messages of ours are not recognised as such
+_LATEST_CHANGE_SECONDS: Final = 5 * 86_400.0  # longer than anybody may change what they wrote
 _LOOK_AHEAD: Final = 200  # rows behind one whose file is still being fetched
 
 _SCHEMA: Final = """
@@ -110,14 +111,19 @@ class Spool:
 
     # What came in.
 
-    def put(self, kind: str, body: dict[str, Any], *, origin: str = "", raw: bytes | None = None) -> bool:
-        """Keep it; answers whether it is new. Messages are recognised by chat, sender and id."""
+    def put(
+        self, kind: str, body: dict[str, Any], *, origin: str = "", raw: bytes | None = None, at: float | None = None
+    ) -> bool:
+        """Keep it; answers whether it is new. Messages are recognised by chat, sender and id; `at`: when one was
+        written, in seconds since 1970."""
         chat = str(body["chat"])
+        now = time.time()
+        written = now if at is None else max(at, now - _LATEST_CHANGE_SECONDS)  # an old one is not forgotten sooner
         with self._transaction() as db:
             if kind == "message":
                 new = db.execute(
                     "INSERT OR IGNORE INTO seen VALUES (?, ?, ?, ?)",
-                    (body["ext_id"], chat, body["sender"], time.time()),
+                    (body["ext_id"], chat, body["sender"], written),
                 )
                 if not new.rowcount:
                     return False
@@ -131,6 +137,13 @@ class Spool:
         """A message with this id was here, though there was nothing in it to keep."""
         with self._transaction() as db:
             db.execute("INSERT OR IGNORE INTO seen VALUES (?, '', '', ?)", (ext_id, time.time()))
+
+    def written(self, ext_id: str, chat: str, sender: str) -> float | None:
+        """When a message was written, in seconds since 1970, or long ago; None if it was never here."""
+        identity = (ext_id, chat, sender)
+        with self._lock:
+            row = self._db.execute("SELECT at FROM seen WHERE (ext_id, chat, sender) = (?, ?, ?)", identity).fetchone()
+        return row["at"] if row else None
 
     def has_seen(self, ext_id: str) -> bool:
         """Whether a message with this id was here."""

@@ -23,6 +23,7 @@ from nanoclaw.channels.whatsapp.protocol import (
     Start,
 )
 from nanoclaw.channels.whatsapp.worker import normalise
+from nanoclaw.channels.whatsapp.worker.hearing import Hearing
 from nanoclaw.channels.whatsapp.worker.library import Library, LibraryError
 from nanoclaw.channels.whatsapp.worker.media import Fetcher
 from nanoclaw.channels.whatsapp.worker.people import People
@@ -53,7 +54,10 @@ class Worker:
         self._codes = 0
         self._online = threading.Event()
         self._suspicious = threading.Event()
-        self._heard_at = time.monotonic()
+        self._hearing = Hearing(
+            quiet=start.quiet_seconds, silence=start.silence_seconds, echo=start.echo_seconds, now=time.monotonic()
+        )
+        self._looks_back = bool(start.renewed_at)
         media = directory / "media"
         media.mkdir(mode=0o700, exist_ok=True)
         self._people = People(spool, account.load(directory), shared=start.shared)
@@ -61,8 +65,8 @@ class Worker:
         self._library = Library(directory / "session.db", self)
         self._streamer = Streamer(spool, wire, media, self._read if start.read_receipts else None)
         self._fetcher = Fetcher(spool, self._library, media, start.media_bytes, self._streamer.wake)
-        self._sender = Sender(spool, self._people, self._library, wire)
-        self._receiver = Receiver(spool, self._people, start.media_bytes, self._stored)
+        self._sender = Sender(spool, self._people, self._library, wire, lambda: self._hearing.sent(time.monotonic()))
+        self._receiver = Receiver(spool, self._people, start.media_bytes, self._stored, lambda: self._library.handled)
 
     def begin(self) -> None:
         """Start every thread."""
@@ -115,8 +119,10 @@ class Worker:
 
     def heard(self, stanza: str, attributes: dict[str, str]) -> None:
         """See `Listener`."""
-        if stanza != "iq":  # answers to pings show that somebody is there, not that messages would come
-            self._heard_at = time.monotonic()
+        self._hearing.heard(stanza, time.monotonic())
+        if self._looks_back and "offline" in attributes and float(attributes.get("t", "inf")) < self._start.renewed_at:
+            self._looks_back = False
+            self._wire.say("missed")
         if stanza == "message":
             self._receiver.heard(attributes)
 
@@ -142,13 +148,17 @@ class Worker:
     def connected(self) -> None:
         """See `Listener`."""
         self._is_me()
-        self._heard_at = time.monotonic()
+        self._hearing.connected(time.monotonic())
         self._online.set()
         self._wire.news(News(happening="connected"))
         if not self._start.shared:
             self._errand(self._library.show_delivery)
         self._errand(lambda: self._ask_groups(None))
         self._fetcher.wake()
+
+    def caught_up(self) -> None:
+        """See `Listener`."""
+        self._sender.caught_up.set()
 
     def doubt(self) -> None:
         """See `Listener`."""
@@ -196,19 +206,24 @@ class Worker:
 
     def _watch(self) -> None:
         """Show the host that we live, and find out whether the server still hears us."""
-        pause = min(_BEAT_SECONDS, self._start.quiet_seconds / 2)
+        start = self._start
+        pause = min(_BEAT_SECONDS, start.quiet_seconds / 2, start.silence_seconds / 2, start.echo_seconds / 2)
         while True:
             self._wire.say("beat")
             self._give_up_linking()
             doubt = self._suspicious.wait(pause)
             self._suspicious.clear()
-            quiet = time.monotonic() - self._heard_at > self._start.quiet_seconds
-            if self._online.is_set() and (doubt or quiet):
+            now = time.monotonic()
+            if not self._online.is_set():
+                continue
+            if doubt or self._hearing.is_quiet(now):
                 self._ask_server()
+            elif self._hearing.is_silent(now):
+                self._wire.news(News(happening="silent"))
 
     def _give_up_linking(self) -> None:
         """When all codes have run out, or there was none, the library says so to nobody and never ends."""
-        begun = self._codes or time.monotonic() - self._heard_at > _CODE_SECONDS
+        begun = self._codes or self._hearing.idle(time.monotonic()) > _CODE_SECONDS
         if begun and not self._people.own and not self._library.is_connected:
             os._exit(EXIT_UNREACHABLE)
 
@@ -232,7 +247,7 @@ class Worker:
                 if self._online.is_set():
                     self._wire.news(News(happening="deaf"))
                 return
-        self._heard_at = time.monotonic()
+        self._hearing.answered(time.monotonic())
 
     # Errands.
 
