@@ -173,7 +173,7 @@ def _configuration() -> Iterator[str]:
 def settings() -> dict[str, tuple[Any, object, str]]:
     """Every key with its type, its default and what its docstring says; those of tables with a dot."""
     found: dict[str, tuple[Any, object, str]] = {}
-    said = _docstrings(SOURCE / "config.py")
+    said = _docstrings(SOURCE / "config" / "settings.py")
     for field in fields(config.Settings):
         value = getattr(config.Settings(), field.name)
         if not is_dataclass(value):

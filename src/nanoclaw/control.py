@@ -7,6 +7,7 @@ GET  /v1/answers?chat=&seq=&wait=        what was said in answer, waiting so man
 GET  /v1/events?chat=&after=             a stream, a JSON object a line: replies as they are delivered, and typing
 POST /v1/groups/reload                   take registered_groups.json as it stands into force
 POST /v1/runs/retry                      {folder} → queue a run for what is still unanswered
+POST /v1/runs/stop                       {folder, all?} or {run} → end it; all: what waits is forgotten too
 GET  /v1/tasks                           every task, the next due first
 POST /v1/commands                        a command as in a mailbox, with the authority of main → its answer
 """
@@ -30,16 +31,17 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from nanoclaw import intervention
 from nanoclaw.channels.local import MAX_FILE_BYTES, LocalChannel, local_file, local_message
 from nanoclaw.clock import iso
 from nanoclaw.errors import MailboxError, NanoclawError, NotFoundError, UsageError
 from nanoclaw.formatting import printable
 from nanoclaw.groups import find_group
 from nanoclaw.ipc.protocol import parse
-from nanoclaw.model import Attachment, Jid, OutboxItem, Seq
+from nanoclaw.model import Attachment, Jid, OutboxItem, RunId, Seq
 from nanoclaw.services import Services
 from nanoclaw.serving import serve_on
-from nanoclaw.store import answers, messages, outbox, runs, tasks
+from nanoclaw.store import answers, messages, outbox, tasks
 from nanoclaw.taskview import task_json
 
 Status = Callable[[], Awaitable[dict[str, Any]]]
@@ -68,6 +70,7 @@ class Control:
                 Route("/v1/events", self.events),
                 Route("/v1/groups/reload", self.reload, methods=["POST"]),
                 Route("/v1/runs/retry", self.retry, methods=["POST"]),
+                Route("/v1/runs/stop", self.stop, methods=["POST"]),
                 Route("/v1/tasks", self.tasks),
                 Route("/v1/commands", self.command, methods=["POST"]),
             ],
@@ -146,12 +149,20 @@ class Control:
         return JSONResponse({"groups": len(self._services.groups.groups)})
 
     async def retry(self, request: Request) -> Response:
-        body = await _body(request)
-        group = find_group(self._services.groups.groups, _text(body, "folder"))
-        now = self._services.clock.now()
-        await self._services.database.write(runs.queue_at_once, group.folder, group.jid, now)
-        self._services.pulses.runs.fire()
+        group = find_group(self._services.groups.groups, _text(await _body(request), "folder"))
+        await intervention.try_again(self._services, group)
         return JSONResponse({"folder": group.folder}, status_code=202)
+
+    async def stop(self, request: Request) -> Response:
+        body = await _body(request)
+        if "run" in body:
+            if not isinstance(body["run"], int):
+                raise UsageError("run must be a whole number")
+            await intervention.stop_run(self._services, RunId(body["run"]))
+            return JSONResponse({"stopped": True, "forgotten": 0})
+        group = find_group(self._services.groups.groups, _text(body, "folder"))
+        stopped, forgotten = await intervention.stop(self._services, group, queue_too=body.get("all") is True)
+        return JSONResponse({"stopped": stopped, "forgotten": forgotten})
 
     async def tasks(self, _request: Request) -> Response:
         found = await self._services.database.read(tasks.existing)

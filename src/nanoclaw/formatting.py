@@ -2,7 +2,9 @@
 
 import re
 import unicodedata
+from datetime import datetime
 from typing import Final
+from zoneinfo import ZoneInfo
 
 _INTERNAL = re.compile(r"<internal>.*?(?:</internal>|\Z)", re.DOTALL | re.IGNORECASE)
 _KEPT_CONTROLS = "\n\t"
@@ -40,6 +42,12 @@ def shorten(text: str, limit: int) -> str:
     """One line of at most `limit` characters."""
     line = " ".join(printable(text).split())
     return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def spoken_time(instant: datetime, zone: ZoneInfo, *, seconds: bool = False) -> str:
+    """A moment as people say it, with the zone by which it is told: `Mon 23 Nov, 09:00 (Europe/Berlin)`."""
+    clock = "%H:%M:%S" if seconds else "%H:%M"
+    return f"{instant.astimezone(zone):%a %d %b, {clock}} ({zone.key})"
 
 
 def split_text(text: str, limit: int) -> list[str]:

@@ -17,7 +17,6 @@ from typing import Any, Final, TypeVar, cast, get_args
 
 import anyio
 import anyio.to_thread
-import structlog
 
 from nanoclaw.atomic import replace_file
 from nanoclaw.errors import ConfigError, NotFoundError
@@ -47,8 +46,6 @@ _FOLDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _POLL_SECONDS = 2.0  # the net below the watcher; a stat costs microseconds
 
 T = TypeVar("T", bound=str)
-
-log = structlog.stdlib.get_logger()
 
 
 def parse_groups(text: str, path: Path) -> dict[Jid, RegisteredGroup]:
@@ -321,6 +318,9 @@ class GroupRegistry:
 
     def reload(self) -> None:
         """Take the file as it stands into force, or keep the last good state and remember why."""
+        import structlog  # not for commands, which read this file and are to start quickly
+
+        log = structlog.stdlib.get_logger()
         self._stamp = _stamp(self._path)
         try:
             groups = load_groups(self._path)

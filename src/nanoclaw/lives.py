@@ -11,14 +11,16 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 import anyio
 import structlog
 
 from nanoclaw.atomic import replace_file
 from nanoclaw.clock import Clock, from_iso, iso
-from nanoclaw.config import Home
+from nanoclaw.config import Home, machine_timezone
 from nanoclaw.errors import HostError, NanoclawError, leaves
+from nanoclaw.formatting import spoken_time
 
 HEALTHY_SECONDS: Final = 60.0
 """A host that lives so long after it was ready is no part of a loop."""
@@ -44,13 +46,15 @@ class Life:
 
 
 def crash_loop(lives: Sequence[Life], boot: str, now: datetime) -> str:
-    """Why the host had better not start, for people; empty: it may. Pure."""
+    """Why the host had better not start, for people; empty: it may."""
     recent = [life for life in lives if life.boot == boot and now - from_iso(life.began) <= _WINDOW]
     crashed = [life for life in recent if life.end]
     if len(crashed) < _MOST_CRASHES and len(recent) - len(crashed) < _MOST_SILENT:
         return ""
     ends = [life.end for life in crashed] or ["killed, or ended without a word"]
-    return f"it ended {len(recent)} times since {recent[0].began}, each time within a minute; the last time: {ends[-1]}"
+    return (
+        f"it ended {len(recent)} times since {_when(recent[0])}, each time within a minute; the last time: {ends[-1]}"
+    )
 
 
 def stopped_itself(home: Home, now: datetime) -> str:
@@ -121,7 +125,7 @@ class Lives:
         crashed = [life for life in self._past if life.end]
         if not crashed:
             return ""
-        return f"the host ended unexpectedly, {len(crashed)} times since {crashed[0].began}: {crashed[-1].end}"
+        return f"the host ended unexpectedly, {len(crashed)} times since {_when(crashed[0])}: {crashed[-1].end}"
 
     def _note_end(self, this: Life, error: Exception) -> None:
         told = all(isinstance(leaf, NanoclawError) for leaf in leaves(error))
@@ -140,6 +144,10 @@ class Lives:
             return
         kept = [asdict(life) for life in lives[-2 * _MOST_SILENT :]]
         replace_file(path, json.dumps(kept, ensure_ascii=False, indent=1) + "\n")
+
+
+def _when(life: Life) -> str:
+    return spoken_time(from_iso(life.began), ZoneInfo(machine_timezone()))
 
 
 def _path(home: Home) -> Path:

@@ -29,7 +29,7 @@ class ProviderEntry(NamedTuple):
     base_url_variable: str
     default_base_url: str
     sign_in: str
-    """The command that signs in."""
+    """What signs in; `{nanoclaw}` is the program and `{home}` its directory."""
 
 
 PROVIDERS: Final[dict[ProviderName, ProviderEntry]] = {
@@ -44,7 +44,7 @@ PROVIDERS: Final[dict[ProviderName, ProviderEntry]] = {
         base_url_variable="ANTHROPIC_BASE_URL",
         default_base_url="https://api.anthropic.com",
         sign_in=(
-            "run `nanoclaw auth login claude`, "
+            "run `{nanoclaw} auth login claude`, "
             "or put ANTHROPIC_API_KEY or CLAUDE_CODE_OAUTH_TOKEN (from `claude setup-token`) into {home}/.env"
         ),
     ),
@@ -58,6 +58,6 @@ PROVIDERS: Final[dict[ProviderName, ProviderEntry]] = {
         key_variable="OPENAI_API_KEY",
         base_url_variable="OPENAI_BASE_URL",
         default_base_url="https://api.openai.com/v1",
-        sign_in="run `nanoclaw auth login codex`, or put OPENAI_API_KEY into {home}/.env",
+        sign_in="run `{nanoclaw} auth login codex`, or put OPENAI_API_KEY into {home}/.env",
     ),
 }

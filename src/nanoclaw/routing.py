@@ -48,9 +48,9 @@ def standing(group: RegisteredGroup, sender: str, owners: Collection[str], *, fr
     return "owner" if group.is_main else "member"
 
 
-def is_quoted(*, is_group: bool, newer_messages: int) -> bool:
+def is_quoted(*, is_group: bool, spoken_since: bool) -> bool:
     """Whether a reply is shown as an answer to the message that asked: where others have spoken since, in a group."""
-    return is_group and newer_messages > 0
+    return is_group and spoken_since
 
 
 def _is_one_of(address: str, names: Collection[str]) -> bool:

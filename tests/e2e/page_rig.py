@@ -32,9 +32,9 @@ from nanoclaw.model import (
     TokenUsage,
 )
 from nanoclaw.sandbox import proof
-from nanoclaw.store import messages, network, outbox, runs
+from nanoclaw.store import endings, messages, network, outbox, runs
 from nanoclaw.store.database import Connection, connect, transaction
-from nanoclaw.store.runs import Failing, Success
+from nanoclaw.store.endings import Failing, Success
 from nanoclaw.testing.world import World
 
 FAMILY: Final = Jid("local:family")
@@ -90,7 +90,7 @@ def _answered(db: Connection, folder: str, chat: Jid, text: str, at: datetime, *
     runs.queue(db, Folder(folder), chat, at)
     (run,) = runs.claim(db, at, 1, [Folder(name) for name in ("main", "family", "strange") if name != folder])
     success = Success(reply=text, provider="codex", session_id=None, usage=TokenUsage(**usage))
-    assert runs.finish(db, run, success, at + timedelta(seconds=8))
+    assert endings.finish(db, run, success, at + timedelta(seconds=8))
     return run.id
 
 
@@ -135,7 +135,7 @@ def _failed(db: Connection, at: datetime) -> None:
     (run,) = runs.claim(db, at, 1, [Folder("main"), Folder("strange")])
     notice = "Codex cannot be reached; I tried four times."
     failing = Failing(kind="network", detail="no route to host", provider="codex", retry_at=None, notice=notice)
-    runs.fail(db, run, failing, at + timedelta(seconds=4))
+    endings.fail(db, run, failing, at + timedelta(seconds=4))
     _delivered(db, at + timedelta(seconds=5), "server")
 
 

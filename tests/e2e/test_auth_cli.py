@@ -433,7 +433,7 @@ def test_the_table_says_who_uses_what_and_why_not(auth: Auth, world: World) -> N
     shown = re.sub(r"\s+", " ", auth("status"))
     assert "codex all groups API key main" in shown
     assert "main asks for a ChatGPT login" in shown
-    assert "nanoclaw auth login claude" in shown
+    assert "auth login claude" in shown
 
 
 def test_nobody_signed_in_is_an_answer(auth: Auth) -> None:

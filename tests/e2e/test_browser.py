@@ -111,6 +111,7 @@ async def sure(page: Page, name: str) -> None:
     await page.locator(".asks[open]").get_by_role("button", name=name, exact=True).click()
 
 
+@pytest.mark.timeout(300)  # two dozen pages, each looked through for what a screen reader needs
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 async def test_every_view_can_be_seen_by_everybody(site: Site, dark: bool) -> None:
     async with site.visit(phone=dark, dark=dark) as visit:

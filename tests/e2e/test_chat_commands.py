@@ -1,11 +1,13 @@
 """Commands that the host itself answers, on the local channel."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import anyio
 import pytest
 
+from nanoclaw.errors import UsageError
 from nanoclaw.testing.models import say, shell, steps
 from nanoclaw.testing.world import World, make_world
 
@@ -27,7 +29,11 @@ async def until(happened: Callable[[], bool]) -> None:
 
 async def test_what_an_answer_came_of_and_cost_is_told(tmp_path: Path) -> None:
     with make_world(
-        say("x"), steps(shell("echo hello"), say("There you are.")), engine="bubblewrap", directory=tmp_path
+        say("x"),
+        steps(shell("echo hello"), say("There you are.")),
+        engine="bubblewrap",
+        directory=tmp_path,
+        settings='timezone = "Europe/Berlin"\n',
     ) as world:
         world.secrets(ANTHROPIC_API_KEY="sk-ant-synthetic")
         async with world.hosting() as client:
@@ -42,12 +48,20 @@ async def test_what_an_answer_came_of_and_cost_is_told(tmp_path: Path) -> None:
                 "sent ",
             ):
                 assert part in why
+            assert re.search(r"received \w{3} \d\d \w{3}, \d\d:\d\d:\d\d \(Europe/Berlin\)", why)
             status = await told(world, client, "main", "/status")
             assert "I think with Claude Code here, at the level auto." in status
             assert "I am waiting for a message." in status
             requests = len(world.anthropic.requests)
+            assert await told(world, client, "main", "/retry") == "There is nothing that I have not answered."
+            with pytest.raises(UsageError, match="nothing in main is unanswered"):
+                await client.post("/v1/runs/retry", {"folder": "main"})
             assert "/stop" in await told(world, client, "main", "/help")
             assert "nothing" in await told(world, client, "main", "/tasks")
+            task = {"type": "schedule_task", "prompt": "water", "schedule_type": "cron", "schedule_value": "0 9 * * 1"}
+            await client.post("/v1/commands", task)
+            listed = await told(world, client, "main", "/tasks")
+            assert re.search(r"water; next Mon \d\d \w{3}, 09:00 \(Europe/Berlin\)", listed)
             assert len(world.anthropic.requests) == requests, "no model was asked"
             assert await told(world, client, "main", "and now?") == "There you are."
             asked = str(world.anthropic.requests[-1].body)
@@ -68,6 +82,12 @@ async def test_an_agent_is_stopped_at_once_and_its_message_is_not_answered_later
             assert await told(world, client, "main", "/stop") == "Stopped."
             await until(lambda: not list(Path("/proc").glob("*/root/workspace/group/begun")))
             assert await told(world, client, "main", "/stop") == "I was not at work."
+            (world.home.groups / "main" / "begun").unlink()
+            await client.post("/v1/messages", {"chat": chat, "sender": "Bob", "text": "once more"})
+            await until(lambda: (world.home.groups / "main" / "begun").exists())
+            stopped = await client.post("/v1/runs/stop", {"run": 2})
+            assert stopped == {"stopped": True, "forgotten": 0}
+            await until(lambda: not list(Path("/proc").glob("*/root/workspace/group/begun")))
             assert "stopped" in await told(world, client, "main", "/status")
             assert (await client.get("/v1/status"))["waiting"] == 0
 

@@ -193,7 +193,7 @@ def test_the_doctor_finds_what_is_wrong_and_says_what_to_do(cli: Cli, world: Wor
     world.secrets(ANTHROPIC_API_KEY=_KEY)
     found = {finding["check"]: finding for finding in cli.json("doctor", code=1)["findings"]}
     assert not found["sign-in of work"]["ok"]
-    assert "nanoclaw auth login codex" in found["sign-in of work"]["hint"]
+    assert "auth login codex" in found["sign-in of work"]["hint"]
     world.home.settings.write_text("asistant_name = 'x'\n[sandbox]\nengine = 'bubblewrap'\n", encoding="utf-8")
     found = {finding["check"]: finding for finding in cli.json("doctor", code=1)["findings"]}
     assert "did you mean assistant_name" in found["settings"]["hint"]

@@ -17,9 +17,9 @@ from nanoclaw.errors import NotFoundError
 from nanoclaw.groups import Entries, change_groups
 from nanoclaw.initialise import initialise
 from nanoclaw.model import Folder, Jid, TokenUsage
-from nanoclaw.store import runs
+from nanoclaw.store import endings, runs
 from nanoclaw.store.database import Connection, connect, transaction
-from nanoclaw.store.runs import Failing, Success
+from nanoclaw.store.endings import Failing, Success
 from nanoclaw.store.usage import by_day
 
 NOW = datetime(2026, 3, 1, 22, 30, tzinfo=UTC)
@@ -41,7 +41,7 @@ def ran(db: Connection, at: datetime, usage: TokenUsage, provider: str = "claude
     with transaction(db):
         runs.queue(db, Folder("main"), Jid("local:main"), began)
         (run,) = runs.claim(db, began, 1, ())
-        runs.finish(db, run, Success(reply="", provider=provider, session_id=None, usage=usage), at)
+        endings.finish(db, run, Success(reply="", provider=provider, session_id=None, usage=usage), at)
 
 
 def failed(db: Connection, at: datetime) -> None:
@@ -50,7 +50,7 @@ def failed(db: Connection, at: datetime) -> None:
         runs.queue(db, Folder("main"), Jid("local:main"), at)
         (run,) = runs.claim(db, at, 1, ())
         failing = Failing(kind="auth", detail="no", provider="claude", retry_at=None, notice=None)
-        runs.fail(db, run, failing, at)
+        endings.fail(db, run, failing, at)
 
 
 def command(home: Home, *words: str) -> str:

@@ -1,9 +1,12 @@
 """The database under trouble: a full disk, a crash in the middle, a newer program's file."""
 
 import sqlite3
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
 
+import anyio
+import anyio.to_thread
 import pytest
 
 from nanoclaw.errors import StoreError
@@ -23,12 +26,41 @@ def limit_pages(db: sqlite3.Connection, extra: int) -> None:
 async def test_a_full_disk_is_an_error_of_ours_and_loses_nothing(tmp_path: Path) -> None:
     async with open_database(tmp_path / "n.db", _NOW) as database:
         await database.write(outbox.put, "before", Jid("local:a"), "reply", "x", None, _NOW)
-        await database.read(limit_pages, 2)
+        await database.write(limit_pages, 2)
         with pytest.raises(StoreError, match="full"):
             await database.write(outbox.put, "big", Jid("local:a"), "reply", "x" * 1_000_000, None, _NOW)
-        await database.read(limit_pages, 1_000_000)
+        await database.write(limit_pages, 1_000_000)
         await database.write(outbox.put, "after", Jid("local:a"), "reply", "y", None, _NOW)
         assert await database.read(outbox.open_count) == 2
+
+
+async def test_who_looks_holds_up_nobody_who_writes(tmp_path: Path) -> None:
+    looked, written = threading.Event(), threading.Event()
+
+    def look(db: sqlite3.Connection) -> tuple[int, int]:
+        before = outbox.open_count(db)
+        looked.set()
+        assert written.wait(60)
+        return before, outbox.open_count(db)
+
+    async def slowly() -> None:
+        seen.append(await database.read(look))
+
+    seen: list[tuple[int, int]] = []
+    async with open_database(tmp_path / "n.db", _NOW) as database:
+        async with anyio.create_task_group() as group:
+            group.start_soon(slowly)
+            assert await anyio.to_thread.run_sync(looked.wait, 60)
+            await database.write(outbox.put, "meanwhile", Jid("local:a"), "reply", "x", None, _NOW)
+            written.set()
+        assert seen == [(0, 0)]
+        assert await database.read(outbox.open_count) == 1
+
+
+async def test_who_only_looks_cannot_write(tmp_path: Path) -> None:
+    async with open_database(tmp_path / "n.db", _NOW) as database:
+        with pytest.raises(StoreError, match="readonly"):
+            await database.read(outbox.put, "k", Jid("local:a"), "reply", "x", None, _NOW)
 
 
 async def test_what_was_written_is_there_when_the_file_is_opened_again(tmp_path: Path) -> None:

@@ -187,7 +187,7 @@ async def test_a_refused_login_that_has_ended_asks_for_a_new_one_or_takes_the_ke
     with pytest.raises(CredentialError, match="refresh_token_expired") as caught:
         await keeper(home).for_run(FAMILY, RUN_SECONDS)
     assert not caught.value.retryable
-    assert "nanoclaw auth login codex" in caught.value.hint
+    assert "auth login codex" in caught.value.hint
     save_key(home, "OPENAI_API_KEY", "sk-fallback")
     access = await keeper(home).for_run(FAMILY, RUN_SECONDS)
     assert access.credential.method == "api_key"
@@ -216,7 +216,7 @@ async def test_where_the_answer_was_lost_the_token_is_not_sent_again_and_that_is
     later.by = timedelta(seconds=SOON)
     with pytest.raises(CredentialError, match="was lost") as caught:
         await keeper(home, clock=later).for_run(FAMILY, RUN_SECONDS)
-    assert "nanoclaw auth login codex" in caught.value.hint
+    assert "auth login codex" in caught.value.hint
     await keeper(home, clock=later).renew_ahead()
     assert server.sign_in.sent == [old.refresh_token]
     adopt_login(home, json.dumps(synthetic_auth_json()).encode())

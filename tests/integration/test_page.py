@@ -183,7 +183,7 @@ async def test_a_key_is_kept_and_told_to_nobody(tmp_path: Path) -> None:
 
 async def test_a_run_that_does_not_go_on_cannot_be_stopped(tmp_path: Path) -> None:
     async with site(tmp_path) as here:
-        assert (await here.post("/runs/7/stop")).status_code == 400
+        assert (await here.post("/runs/7/stop")).status_code == 404
         assert (await here.post("/groups/main/stop", all="yes")).status_code == 200
 
 

@@ -20,9 +20,9 @@ from nanoclaw.ipc.commands import MAX_FILES
 from nanoclaw.ipc.protocol import parse
 from nanoclaw.model import Folder, InboundMessage, Jid, Standing, TokenUsage
 from nanoclaw.pulse import Pulses
-from nanoclaw.store import messages, outbox, runs, tasks
+from nanoclaw.store import endings, messages, outbox, runs, tasks
 from nanoclaw.store.database import Connection, Database, open_database
-from nanoclaw.store.runs import Success
+from nanoclaw.store.endings import Success
 from nanoclaw.verbs import Answer, Verbs
 
 pytestmark = pytest.mark.anyio
@@ -284,7 +284,7 @@ async def run_in_main(rig: Rig, standing: Standing, ext_id: str) -> None:
 
     def begin(db: Connection) -> None:
         if running := runs.running(db, _MAIN):
-            runs.finish(db, running, Success(reply="", provider="p", session_id=None, usage=TokenUsage()), now)
+            endings.finish(db, running, Success(reply="", provider="p", session_id=None, usage=TokenUsage()), now)
         messages.insert(db, message, now, standing, wakes=True)
         runs.queue(db, _MAIN, Jid("local:main"), now)
         runs.claim(db, now, 1, frozenset())

@@ -12,9 +12,9 @@ from nanoclaw.clock import SystemClock
 from nanoclaw.config import RunSettings, Settings
 from nanoclaw.model import Folder, InboundMessage, Jid, Run, TokenUsage
 from nanoclaw.pulse import Pulses
-from nanoclaw.store import messages, runs
+from nanoclaw.store import endings, messages, runs
 from nanoclaw.store.database import Connection, Database, open_database
-from nanoclaw.store.runs import Failing, Success
+from nanoclaw.store.endings import Failing, Success
 from nanoclaw.vigil import Vigil
 
 pytestmark = pytest.mark.anyio
@@ -61,15 +61,15 @@ def asked(db: Connection) -> Run:
 
 
 def done(db: Connection, run: Run) -> None:
-    runs.finish(db, run, Success(reply="", provider="claude", session_id=None, usage=TokenUsage()), NOW)
+    endings.finish(db, run, Success(reply="", provider="claude", session_id=None, usage=TokenUsage()), NOW)
 
 
 def failed(db: Connection, run: Run) -> None:
-    runs.fail(db, run, Failing(kind="auth", detail="", provider=None, retry_at=None, notice=None), NOW)
+    endings.fail(db, run, Failing(kind="auth", detail="", provider=None, retry_at=None, notice=None), NOW)
 
 
 def put_back(db: Connection, run: Run) -> None:
-    runs.interrupt(db, run, NOW)
+    endings.interrupt(db, run, NOW)
 
 
 @pytest.mark.parametrize(("end", "last"), [(done, ["✅ bob last"]), (failed, ["❌ bob last"]), (put_back, [])])

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 import anyio
+import anyio.lowlevel
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -35,11 +36,12 @@ from nanoclaw.credentials.spent import note_refusal
 from nanoclaw.doctor import CHECKS, PROBLEMS, TRIALS, Finding, Scene, examine, look_around
 from nanoclaw.doctor.findings import problem
 from nanoclaw.groups import Entries, change_groups, new_entry
-from nanoclaw.host import only_writer
 from nanoclaw.initialise import initialise
 from nanoclaw.ipc.files import prepare
+from nanoclaw.lock import only_writer
 from nanoclaw.model import Folder
 from nanoclaw.sandbox.proof import Record, Verdict, keep
+from nanoclaw.service.managers import ServiceState
 from nanoclaw.serving import serve_on
 from nanoclaw.store.database import connect, migrations
 from nanoclaw.testing.models.signin import synthetic_auth_json
@@ -57,6 +59,12 @@ RUNNING: Final[dict[str, Any]] = {
 """What a healthy host says, as far as the doctor reads it."""
 
 
+BOOT: Final = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+SERVICE: Final = ServiceState(
+    manager="systemd", unit="nanoclaw.service", path=Path("x"), installed=True, running=True, detail="active"
+)
+
+
 class Patient:
     """A home in which all is well, and what is done to it."""
 
@@ -66,7 +74,7 @@ class Patient:
         self.environment = environment
         self.stack = stack
         self.facts: dict[str, Any] = {"now": NOW, "synchronised": True, "zone": "Europe/Berlin", "room": 50 << 30}
-        self.facts |= {"uid": 1000, "agent_uid": os.geteuid() or 1000}
+        self.facts |= {"service": SERVICE, "uid": 1000, "agent_uid": os.geteuid() or 1000}
         self.status: dict[str, Any] | None = RUNNING
         self.servers: list[tuple[int, datetime]] = []
         initialise(self.home)
@@ -376,6 +384,12 @@ def linked(patient: Patient) -> None:
     account.save(patient.home.whatsapp, Account(phone="4915112345678"))
 
 
+def crashed_often(patient: Patient) -> None:
+    lives = [{"began": iso(NOW), "boot": BOOT, "end": "RuntimeError: a fault"} for _ in range(5)]
+    (patient.home.run / "lives.json").write_text(json.dumps(lives), encoding="utf-8")
+    patient.status = None
+
+
 def a_silent_host(patient: Patient) -> None:
     patient.stack.enter_context(only_writer(patient.home))
 
@@ -438,6 +452,11 @@ CASES: Final[dict[str, Case]] = {
     "whatsapp-unusable": Case(another_neonize, the_right_neonize),
     "whatsapp-unlinked": Case(settings("[whatsapp]\nenabled = true\n"), linked),
     "host-absent": Case(no_host, status()),
+    "host-stopped-itself": Case(crashed_often, lambda patient: (patient.home.run / "lives.json").unlink()),
+    "host-crashed": Case(status(host={**RUNNING["host"], "problem": "it ended"}), status()),
+    "service-absent": Case(fact(service=None), fact(service=SERVICE)),
+    "service-stopped": Case(fact(service=replace(SERVICE, running=False)), fact(service=SERVICE)),
+    "service-leaves": Case(fact(service=replace(SERVICE, lingers=False)), fact(service=SERVICE)),
     "host-silent": Case(a_silent_host, lambda patient: patient.stack.close()),
     "host-other-version": Case(status(host={"version": "0.0.1", "since": ""}), status()),
     "unreadable": Case(text(".env", "what?"), text(".env", "ANTHROPIC_API_KEY=sk-ant-test")),
@@ -527,6 +546,21 @@ async def test_what_lies_in_a_mailboxs_place_is_named_and_not_touched(patient: P
     (finding,) = await found(patient, "mailbox-broken")
     assert str(place) in finding.hint
     assert finding.mend is None
+
+
+async def test_a_look_at_a_host_that_starts_does_not_keep_it_from_starting(patient: Patient):
+    async with anyio.create_task_group() as looking:
+
+        async def look() -> None:
+            while True:
+                await look_around(patient.home, online=False)
+
+        looking.start_soon(look)
+        for _ in range(200):
+            with only_writer(patient.home):
+                await anyio.lowlevel.checkpoint()
+            await anyio.lowlevel.checkpoint()
+        looking.cancel_scope.cancel()
 
 
 async def test_nobody_is_asked_when_nobody_is_to_be(patient: Patient):

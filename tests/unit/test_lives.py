@@ -1,6 +1,7 @@
 """A crash loop stops itself, and nothing else does."""
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -57,9 +58,7 @@ def test_the_fifth_crash_within_minutes_is_the_last(home: Home) -> None:
     for _ in range(5):
         crash(home, clock)
         clock.time += timedelta(seconds=6)
-    with pytest.raises(
-        HostError, match=r"it ended 5 times since 2026-01-31T12:00:00.*RuntimeError: a fault"
-    ) as refused:
+    with pytest.raises(HostError, match=r"it ended 5 times since \w{3} 3\d Jan, .*RuntimeError: a fault") as refused:
         live(home, clock)
     assert "nanoclaw run --anyway" in refused.value.hint
     assert str(home.logs / "nanoclaw.log") in refused.value.hint
@@ -131,7 +130,7 @@ async def crash_late(lives: Lives) -> None:
         lives.be_ready()
         with anyio.fail_after(5):
             told = await lives.grow_old()
-        assert told.startswith("the host ended unexpectedly, 1 times since 2026-01-31")
+        assert re.match(r"the host ended unexpectedly, 1 times since \w{3} 3\d Jan, \d\d:\d\d \(", told)
         raise RuntimeError
 
 

@@ -141,6 +141,6 @@ def test_a_list_is_of_no_effect_while_everyone_may() -> None:
 
 
 def test_a_reply_is_shown_as_an_answer_where_others_have_spoken_since() -> None:
-    assert is_quoted(is_group=True, newer_messages=1)
-    assert not is_quoted(is_group=True, newer_messages=0)
-    assert not is_quoted(is_group=False, newer_messages=3)
+    assert is_quoted(is_group=True, spoken_since=True)
+    assert not is_quoted(is_group=True, spoken_since=False)
+    assert not is_quoted(is_group=False, spoken_since=True)

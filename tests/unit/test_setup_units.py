@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from nanoclaw.errors import ConfigError
-from nanoclaw.setup.service import service_name
-from nanoclaw.setup.units import ServiceSpec, crontab_line, launchd_plist, systemd_unit
+from nanoclaw.service.managers import service_name
+from nanoclaw.service.units import ServiceSpec, crontab_line, launchd_plist, systemd_unit
 
 PYTHON = "/usr/bin/python3"
 SPEC = ServiceSpec(

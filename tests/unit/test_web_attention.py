@@ -15,7 +15,7 @@ NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 FINE = Known(
     status={
         "sandbox": {"problem": None, "warning": None, "proofs": []},
-        "host": {"root": False},
+        "host": {"root": False, "problem": None},
         "groups_problem": None,
         "channels": [{"name": "local", "problem": None, "hint": None}],
         "network": {"family": {"refused": 0}},
@@ -125,11 +125,13 @@ def test_a_task_is_told_once_it_keeps_failing() -> None:
 
 def test_the_host_itself_is_looked_at() -> None:
     assert "nearly full: 1023 MB" in only(replace(FINE, free_bytes=LITTLE_ROOM - 1)).what
-    assert not only(with_status(host={"root": True})).grave
+    assert not only(with_status(host={"root": True, "problem": None})).grave
     assert only(with_status(groups_problem="a key is wrong")).grave
+    crashed = only(with_status(host={"root": False, "problem": "the host ended unexpectedly"}))
+    assert (crashed.what, crashed.cure) == ("The host ended unexpectedly", "nanoclaw logs")
     assert "12 requests of family" in only(with_status(network={"family": {"refused": 12}})).what
 
 
 def test_the_gravest_comes_first() -> None:
-    known = replace(with_status(host={"root": True}), lost=[LOST])
+    known = replace(with_status(host={"root": True, "problem": None}), lost=[LOST])
     assert [finding.grave for finding in findings(known)] == [True, False]

@@ -6,33 +6,44 @@ already · 5 database · 6 sandbox · 7 not signed in · 8 backup.
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from nanoclaw import __version__
-from nanoclaw.cli import (
-    auth,
-    backup,
-    doctor,
-    groups,
-    hosting,
-    image,
-    logs,
-    migrate,
-    network,
-    page,
-    runs,
-    service,
-    setup,
-    talk,
-    tasks,
-    usage,
-)
-from nanoclaw.config import find_home
+from nanoclaw.cli.lazy import lazy_group
 from nanoclaw.errors import NanoclawError, leaves
 
+COMMANDS: Final = {
+    "setup": "setup:setup",
+    "init": "init:init",
+    "run": "hosting:run",
+    "up": "hosting:up",
+    "status": "status:status",
+    "doctor": "doctor:doctor",
+    "send": "talk:send",
+    "chat": "talk:chat",
+    "read": "read:read",
+    "page": "page:page",
+    "logs": "logs:logs",
+    "usage": "usage:usage",
+    "audit": "audit:audit",
+    "backup": "backup:backup",
+    "restore": "backup:restore",
+    "migrate": "migrate:migrate",
+    "selftest": "hosting:selftest",
+    "groups": "groups:app",
+    "auth": "auth:app",
+    "runs": "runs:app",
+    "tasks": "tasks:app",
+    "network": "network:app",
+    "image": "image:app",
+    "service": "service:app",
+}
+"""Every command, in the order in which they are listed, and where it is."""
+
 app = typer.Typer(
+    cls=lazy_group(COMMANDS),
     help="A personal assistant that lives in chat groups; each group's agent runs in a sandbox of its own.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -56,31 +67,9 @@ def root(
     ] = False,
 ) -> None:
     """Where every command finds its home."""
+    from nanoclaw.config import find_home  # not for the version
+
     context.obj = find_home(home)
-
-
-app.command("setup")(setup.setup)
-app.command("init")(hosting.init)
-app.command("run")(hosting.run)
-app.command("up")(hosting.up)
-app.command("status")(hosting.status)
-app.command("doctor")(doctor.doctor)
-app.command("send")(talk.send)
-app.command("chat")(talk.chat)
-app.command("page")(page.page)
-app.command("logs")(logs.logs)
-app.command("usage")(usage.usage)
-app.command("backup")(backup.backup)
-app.command("restore")(backup.restore)
-app.command("migrate")(migrate.migrate)
-app.command("selftest")(hosting.selftest)
-app.add_typer(groups.app, name="groups")
-app.add_typer(auth.app, name="auth")
-app.add_typer(runs.app, name="runs")
-app.add_typer(tasks.app, name="tasks")
-app.add_typer(network.app, name="network")
-app.add_typer(image.app, name="image")
-app.add_typer(service.app, name="service")
 
 
 def main() -> None:

@@ -2,7 +2,6 @@
 
 import json
 import sys
-from collections.abc import Mapping
 from getpass import getpass
 from pathlib import Path
 from typing import Annotated, Final, Literal
@@ -13,17 +12,16 @@ from nanoclaw.cli import whatsapp
 from nanoclaw.cli.auth_claude import subscription_token
 from nanoclaw.cli.auth_codex import log_in
 from nanoclaw.cli.auth_view import local_time, method_title, place, show_sign_ins, stopped, usage
-from nanoclaw.config import Home, load_secrets
-from nanoclaw.credentials.accounts import Account, SignIns, adopt_login, as_json, describe, log_out, save_key
+from nanoclaw.config import Home
+from nanoclaw.credentials.accounts import Account, SignIns, adopt_login, as_json, describe, save_key
 from nanoclaw.credentials.login import Login
-from nanoclaw.credentials.offers import own_offer, stored_offer
-from nanoclaw.credentials.store import HOST, Place
+from nanoclaw.credentials.store import HOST
 from nanoclaw.errors import UsageError
 from nanoclaw.groups import find_group, load_groups
 from nanoclaw.initialise import initialise
 from nanoclaw.model import Folder
 from nanoclaw.providers import PROVIDERS, ProviderName
-from nanoclaw.signin.revocation import revoke
+from nanoclaw.signin.revocation import sign_out
 from nanoclaw.wire import CredentialMethod
 
 app = typer.Typer(help="Who is signed in; signing in and out.", no_args_is_help=True)
@@ -123,11 +121,11 @@ def _sign_out(home: Home, provider: ProviderName, group: str | None, yes: bool) 
         print(f"This removes: {method_title(account)}, for {place(account.where)}{used}")
     if not _agreed("Sign out?", yes):
         raise typer.Exit(1)
-    held = _held(home, provider, folder)
-    for removed in log_out(home, provider, folder):
+    left = sign_out(home, provider, folder)
+    for removed in left.removed:
         print(f"Removed: {removed}")
-    if held is not None:
-        print(_revoked(held, load_secrets(home)))
+    if left.login is not None:
+        print(_revoked(left.login, left.problem))
     for account in _accounts_at(home, provider, folder):
         print(f"Still there: {method_title(account)}, from the environment of this command; unset it there.")
 
@@ -196,17 +194,8 @@ def _agreed(question: str, yes: bool) -> bool:
     return typer.confirm(question)
 
 
-def _held(home: Home, provider: ProviderName, folder: Folder | None) -> Login | None:
-    """The login whose tokens are to be revoked; one that cannot be read cannot be revoked either."""
-    if provider != "codex":
-        return None
-    offer = own_offer(home, folder) if folder else stored_offer(Place(home))
-    return offer.login if offer else None
-
-
-def _revoked(held: Login, secrets: Mapping[str, str]) -> str:
-    problem = revoke(held.refresh_token, secrets) if held.refresh_token else "it has no refresh token"
-    until = f", at {local_time(held.expires_at)} at the latest" if held.expires_at else ""
+def _revoked(login: Login, problem: str) -> str:
+    until = f", at {local_time(login.expires_at)} at the latest" if login.expires_at else ""
     if not problem:
         return f"OpenAI has revoked it: nobody can renew it. What was handed out of it ends by itself{until}."
     return (

@@ -6,13 +6,14 @@ from typing import Annotated, Any, Literal
 import anyio
 import typer
 
+from nanoclaw.cli.groups_view import settings_json, show_chats, show_settings
 from nanoclaw.cli.showing import Table
-from nanoclaw.client import Client, NoHostError
+from nanoclaw.client import Client, tell_host
 from nanoclaw.clock import SystemClock, iso
 from nanoclaw.config import Home, load_settings
-from nanoclaw.errors import UsageError
+from nanoclaw.errors import HostError, UsageError
+from nanoclaw.firstfiles import make_group_directory
 from nanoclaw.groups import Entries, change_groups, find_group, load_groups, new_entry
-from nanoclaw.initialise import make_group_directory
 from nanoclaw.model import MAIN_FOLDER, AuthMethod
 from nanoclaw.providers import ProviderName
 from nanoclaw.status import groups_status
@@ -20,9 +21,14 @@ from nanoclaw.wire import ApprovalPolicy
 
 app = typer.Typer(help="The registered chats and who thinks in them.", no_args_is_help=True)
 
+Json = Annotated[bool, typer.Option("--json", help="For programs.")]
+Name = Annotated[str, typer.Argument(help="Folder or jid.")]
 Provider = Annotated[ProviderName | None, typer.Option(help="Who thinks in this group.")]
 Policy = Annotated[ApprovalPolicy | None, typer.Option(help="What the agent may do in its sandbox.")]
-Method = Annotated[AuthMethod | None, typer.Option(help="How Codex signs in.")]
+Method = Annotated[
+    Literal[AuthMethod, "default"] | None,
+    typer.Option(help="How Codex signs in; `default`: by a ChatGPT login, else by a key."),
+]
 Model = Annotated[str | None, typer.Option(help="The provider's model; `default` takes the setting away.")]
 Requires = Annotated[
     bool | None,
@@ -31,9 +37,7 @@ Requires = Annotated[
 
 
 @app.command("list")
-def list_groups(
-    context: typer.Context, as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False
-) -> None:
+def list_groups(context: typer.Context, as_json: Json = False) -> None:
     """Show the registered groups."""
     home: Home = context.obj
     groups = groups_status(load_groups(home.registered_groups))
@@ -47,6 +51,35 @@ def list_groups(
             group["folder"], group["name"], group["jid"], trigger, group["provider"], group["approval_policy"]
         )
     table.show()
+
+
+@app.command()
+def show(context: typer.Context, group: Name, as_json: Json = False) -> None:
+    """Show what is in force for a group, and who is in its chat."""
+    home: Home = context.obj
+    shown = settings_json(home, find_group(load_groups(home.registered_groups), group))
+    if as_json:
+        print(json.dumps(shown, indent=2, ensure_ascii=False))
+    else:
+        show_settings(shown)
+
+
+@app.command()
+def chats(context: typer.Context, as_json: Json = False) -> None:
+    """Show the chats that the assistant is in and takes no part in, the liveliest first."""
+    show_chats(context.obj, for_programs=as_json)
+
+
+@app.command()
+def refresh(context: typer.Context) -> None:
+    """Have the running host ask every platform which chats there are; `groups chats` shows them."""
+
+    async def ask() -> dict[str, Any]:
+        async with Client(context.obj) as client:
+            return await client.post("/v1/commands", {"type": "refresh_groups"})
+
+    for channel, why in anyio.run(ask).get("unavailable", {}).items():
+        raise HostError(f"{channel} cannot be asked: {why}", "try again when it is connected")
 
 
 @app.command()
@@ -76,13 +109,13 @@ def add(
 
     change_groups(home.registered_groups, change)
     make_group_directory(home, folder)
-    _tell_host(home)
+    anyio.run(tell_host, home)
 
 
 @app.command("set")
 def set_group(
     context: typer.Context,
-    group: Annotated[str, typer.Argument(help="Folder or jid.")],
+    group: Name,
     name: Annotated[str | None, typer.Option(help="How people call the group.")] = None,
     trigger: Annotated[str | None, typer.Option(help="What a message must begin with.")] = None,
     provider: Provider = None,
@@ -99,6 +132,9 @@ def set_group(
     ] = None,
     budget_tokens: Annotated[int | None, typer.Option(min=0, help="Tokens a day; 0: as many as it takes.")] = None,
     budget_usd: Annotated[float | None, typer.Option(min=0, help="US$ a day; 0: as much as it takes.")] = None,
+    timeout: Annotated[
+        float | None, typer.Option(min=0, metavar="SECONDS", help="For one run; 0: as nanoclaw.toml says.")
+    ] = None,
 ) -> None:
     """Change a group; what is not named stays."""
     home: Home = context.obj
@@ -110,20 +146,23 @@ def set_group(
             entry["senders"] = {**entry.get("senders", {}), "allow": senders_allow, "policy": senders or "allowlist"}
         elif senders:
             entry["senders"] = {**entry.get("senders", {}), "policy": senders}
-        _budget(entry, tokensPerDay=budget_tokens, usdPerDay=budget_usd)
+        _keep(entry, "budget", tokensPerDay=budget_tokens, usdPerDay=budget_usd)
+        _keep(entry, "containerConfig", timeout=None if timeout is None else int(timeout * 1000))
         _apply(entry, provider, approval_policy, auth_method, model, requires_trigger)
 
     change_groups(home.registered_groups, change)
-    _tell_host(home)
+    anyio.run(tell_host, home)
 
 
-def _budget(entry: dict[str, Any], **limits: float | None) -> None:
-    budget = {**entry.get("budget", {}), **{key: value for key, value in limits.items() if value is not None}}
-    entry["budget"] = {key: value for key, value in budget.items() if value}
+def _keep(entry: dict[str, Any], name: str, **limits: float | None) -> None:
+    """Write limits into a part of an entry; 0 takes one away, None leaves it."""
+    if any(value is not None for value in limits.values()):
+        part = {**entry.get(name, {}), **{key: value for key, value in limits.items() if value is not None}}
+        entry[name] = {key: value for key, value in part.items() if key not in limits or value}
 
 
 @app.command()
-def remove(context: typer.Context, group: Annotated[str, typer.Argument(help="Folder or jid.")]) -> None:
+def remove(context: typer.Context, group: Name) -> None:
     """Take a chat off the list; its files, memory and messages stay."""
     home: Home = context.obj
 
@@ -134,14 +173,14 @@ def remove(context: typer.Context, group: Annotated[str, typer.Argument(help="Fo
         del entries[found.jid]
 
     change_groups(home.registered_groups, change)
-    _tell_host(home)
+    anyio.run(tell_host, home)
 
 
 def _apply(
     entry: dict[str, Any],
     provider: ProviderName | None,
     approval_policy: ApprovalPolicy | None,
-    auth_method: AuthMethod | None,
+    auth_method: str | None,
     model: str | None,
     requires_trigger: bool | None,
 ) -> None:
@@ -158,18 +197,5 @@ def _apply(
     if wanted:
         config = entry.setdefault("providerConfig", {}).setdefault(chosen, {})
         config.update(wanted)
-        if model == "default":
-            del config["model"]
-
-
-def _tell_host(home: Home) -> None:
-    """A running host takes the change into force before the command ends."""
-
-    async def tell() -> None:
-        async with Client(home) as client:
-            await client.post("/v1/groups/reload", {})
-
-    try:
-        anyio.run(tell)
-    except NoHostError:
-        return
+        for key in [key for key, value in wanted.items() if value == "default"]:
+            del config[key]

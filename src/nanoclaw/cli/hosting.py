@@ -1,8 +1,7 @@
-"""`nanoclaw init`, `run`, `up`, `status`, `selftest`."""
+"""`nanoclaw run`, `up`, `selftest`."""
 
 import json
 import sys
-from collections.abc import Generator
 from contextlib import suppress
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -12,10 +11,7 @@ import typer
 from anyio.abc import TaskStatus
 
 from nanoclaw.cli.page import page_address
-from nanoclaw.cli.reading import database
-from nanoclaw.cli.showing import say
 from nanoclaw.cli.talk import converse
-from nanoclaw.client import Client, NoHostError
 from nanoclaw.clock import SystemClock
 from nanoclaw.config import Home, Settings, load_secrets, load_settings
 from nanoclaw.credentials import resolve
@@ -23,19 +19,9 @@ from nanoclaw.errors import CredentialError, HostError, UsageError
 from nanoclaw.groups import load_groups
 from nanoclaw.host import Host, run_until_signal
 from nanoclaw.initialise import initialise
-from nanoclaw.lives import Lives, stopped_itself
+from nanoclaw.lives import Lives
 from nanoclaw.logs import set_up_logging
 from nanoclaw.model import MAIN_FOLDER, Jid
-from nanoclaw.privacy import ROOT_HINT
-from nanoclaw.status import groups_status, proofs_status, stored_status
-
-
-def init(context: typer.Context) -> None:
-    """Make the runtime directory, with `main` registered on the local channel. What is there stays."""
-    home: Home = context.obj
-    new = initialise(home)
-    print(f"{home.root}: {'ready, with the group main (local:main)' if new else 'was ready'}")
-
 
 _Anyway = Annotated[bool, typer.Option("--anyway", help="Even after it crashed again and again.")]
 
@@ -99,91 +85,6 @@ def _welcome(home: Home, talking: bool) -> str:
         lines.append(f"{error}: {error.hint}")
     lines.append("Type a message." if talking else "Talk to it with `nanoclaw chat`, from another terminal.")
     return "\n".join(lines)
-
-
-def status(
-    context: typer.Context, as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False
-) -> None:
-    """What runs, what waits, what is wrong; without a host, what the database knows."""
-    home: Home = context.obj
-    found = anyio.run(_status, home)
-    if as_json:
-        print(json.dumps(found, indent=2, ensure_ascii=False))
-        return
-    host = found["host"]
-    say(f"host: runs since {host['since']} (process {host['pid']})" if host["running"] else "host: does not run")
-    if host["problem"]:
-        say(f"problem: {host['problem']}")
-    if host["root"]:
-        say(f"problem: the host is root; {ROOT_HINT}")
-    sandbox = found["sandbox"]
-    if sandbox["name"]:
-        say(f"sandbox: {sandbox['name']}" + "".join(f"\n  lacks {lack}" for lack in sandbox["lacks"]))
-    for proof in sandbox["proofs"]:
-        if not proof["held"]:
-            what = proof["problem"] or ", ".join(proof["failed"])
-            say(f"problem: the sandbox of {proof['folder']} in {proof['sandbox']} did not hold: {what}")
-    for problem in (sandbox["problem"], sandbox["warning"], found["groups_problem"]):
-        if problem:
-            say(f"problem: {problem}")
-    say("".join(_messaging_lines(found)), end="")
-    since = f" (the oldest message since {found['oldest_message']})" if found["oldest_message"] else ""
-    say(f"waiting: {found['waiting']}{since}  running: {found['running']}  outbox: {found['outbox']}")
-    for group in found["groups"]:
-        say(f"  {group['folder']}: {group['name']} ({group['jid']}), {group['provider']}")
-
-
-def _messaging_lines(found: dict[str, Any]) -> Generator[str]:
-    """How the channels stand, and which replies were lost."""
-    for channel in found["channels"]:
-        yield f"{_channel_line(channel)}\n"
-    lost = found["undelivered"]
-    if lost["failed"] or lost["unknown"]:
-        yield f"problem: {lost['failed']} replies were not delivered, {lost['unknown']} may not have been\n"
-
-
-def _channel_line(channel: dict[str, Any]) -> str:
-    parts = [
-        channel["state"],
-        f"as {channel['account']}" if channel["account"] else "",
-        f"since {channel['since']}" if channel["since"] else "",
-        f"last message {channel['last_inbound']}" if channel["last_inbound"] else "",
-        "; ".join(part for part in (channel["problem"], channel["hint"]) if part),
-    ]
-    return f"{channel['name']}: " + ", ".join(part for part in parts if part)
-
-
-async def _status(home: Home) -> dict[str, Any]:
-    try:
-        async with Client(home) as client:
-            return await client.get("/v1/status")
-    except NoHostError:
-        pass
-    with database(home) as db:
-        stored = stored_status(db)
-    return {
-        "host": {
-            "running": False,
-            "pid": None,
-            "version": None,
-            "since": None,
-            "root": None,
-            "problem": stopped_itself(home, SystemClock().now()) or None,
-        },
-        **stored,
-        "sandbox": {
-            "name": None,
-            "lacks": [],
-            "problem": None,
-            "warning": None,
-            "proofs": proofs_status(home, load_groups(home.registered_groups)),
-        },
-        "groups": groups_status(load_groups(home.registered_groups)),
-        "channels": [],
-        "network": {},
-        "groups_problem": None,
-        "page": {"port": None, "problem": None},
-    }
 
 
 def selftest(

@@ -27,24 +27,43 @@ def logs(
     folder: Annotated[str | None, typer.Argument(help="A group, by folder or jid: its last run.")] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes.")] = False,
     lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="How many of the last lines.")] = 50,
+    run: Annotated[int | None, typer.Option(metavar="ID", help="This run instead of the last one.")] = None,
+    about: Annotated[
+        str, typer.Option(metavar="WORD", help="Only events that begin so: `whatsapp`, `page`, `run`.")
+    ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="As they stand in the file.")] = False,
 ) -> None:
     """Show the host's log, or what the agent did in a group's last run."""
     home: Home = context.obj
-    path = home.logs / "nanoclaw.log" if folder is None else _last_run(home, folder)
+    path = _path(home, folder, run)
     if not path.exists():
         raise NotFoundError(f"there is no log at {path}", "start the host: nanoclaw run")
     console = Console(highlight=False, soft_wrap=True)
     with _opened(path) as file:
-        for line in deque(file, maxlen=lines):
+        wanted = (line for line in file if _is_about(line, about))
+        for line in deque(wanted, maxlen=lines):
             _show(console, line.rstrip("\n"), as_json=as_json)
         if follow:
             for line in _following(path, file):
-                _show(console, line, as_json=as_json)
+                if _is_about(line, about):
+                    _show(console, line, as_json=as_json)
 
 
 def _opened(path: Path) -> TextIO:
     return path.open(encoding="utf-8", errors="replace")
+
+
+def _path(home: Home, folder: str | None, run: int | None) -> Path:
+    if run is not None:
+        found = sorted(home.logs.glob(f"runs/*/{run:06d}-*.jsonl"), key=lambda path: path.stat().st_mtime_ns)
+        if not found:
+            raise NotFoundError(f"run {run} has no log", "see `nanoclaw runs list`; logs are kept for a while")
+        return found[-1]
+    return home.logs / "nanoclaw.log" if folder is None else _last_run(home, folder)
+
+
+def _is_about(line: str, word: str) -> bool:
+    return not word or f'"event": "{word}' in line
 
 
 def _last_run(home: Home, name: str) -> Path:

@@ -1,15 +1,15 @@
 """`nanoclaw network`"""
 
 import json
-from collections.abc import Callable
-from typing import Annotated, Any
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, Literal
 
 import anyio
 import typer
 
 from nanoclaw.cli.reading import database
 from nanoclaw.cli.showing import Table
-from nanoclaw.client import Client, NoHostError
+from nanoclaw.client import tell_host
 from nanoclaw.clock import iso
 from nanoclaw.config import Home, load_settings
 from nanoclaw.errors import UsageError
@@ -67,26 +67,38 @@ def show(context: typer.Context, folder: Group, as_json: Json = False) -> None:
 @app.command()
 def allow(context: typer.Context, folder: Group, hosts: Hosts) -> None:
     """Let a group reach hosts."""
-    _edit_lists(context.obj, folder, hosts, add_to="allow", take_from="deny")
+    _edit_lists(context.obj, folder, hosts, add_to="allow", take_from=("deny",))
 
 
 @app.command()
 def deny(context: typer.Context, folder: Group, hosts: Hosts) -> None:
     """Keep a group from hosts, whatever else allows them; open connections are closed."""
-    _edit_lists(context.obj, folder, hosts, add_to="deny", take_from="allow")
+    _edit_lists(context.obj, folder, hosts, add_to="deny", take_from=("allow",))
+
+
+@app.command()
+def forget(context: typer.Context, folder: Group, hosts: Hosts) -> None:
+    """Take hosts off both of a group's lists: the policy alone decides about them again."""
+    _edit_lists(context.obj, folder, hosts, add_to=None, take_from=("allow", "deny"))
 
 
 @app.command("set")
 def set_policy(
     context: typer.Context,
     folder: Group,
-    policy: Annotated[NetworkPolicy, typer.Argument(help="The provider alone; named hosts too; every public host.")],
+    policy: Annotated[
+        Literal[NetworkPolicy, "default"],
+        typer.Argument(help="The provider alone; named hosts too; every public host; by its level and the settings."),
+    ],
 ) -> None:
     """Choose a group's policy."""
     home: Home = context.obj
     group = _group(home, folder)
-    _change(home, group, lambda lists: lists.update(policy=policy))
-    print(f"{group.folder}: {policy}")
+    if policy == "default":
+        _change(home, group, lambda lists: lists.pop("policy", None))
+    else:
+        _change(home, group, lambda lists: lists.update(policy=policy))
+    print(f"{group.folder}: {policy_of(load_settings(home).network, _group(home, folder)).mode}")
 
 
 def decision_json(decision: NetworkDecision) -> dict[str, Any]:
@@ -120,15 +132,17 @@ def policy_json(home: Home, group: RegisteredGroup) -> dict[str, Any]:
     }
 
 
-def _edit_lists(home: Home, folder: str, hosts: list[str], *, add_to: str, take_from: str) -> None:
+def _edit_lists(home: Home, folder: str, hosts: list[str], *, add_to: str | None, take_from: Sequence[str]) -> None:
     group = _group(home, folder)
     patterns = [_pattern(host) for host in hosts]
 
     def edit(lists: dict[str, Any]) -> None:
-        kept = [entry for entry in lists.get(take_from, []) if parse_pattern(entry) not in patterns]
-        known = lists.get(add_to, [])
-        new = [str(each) for each in patterns if each not in map(parse_pattern, known)]
-        lists.update({take_from: kept, add_to: [*known, *new]})
+        for name in take_from:
+            lists[name] = [entry for entry in lists.get(name, []) if parse_pattern(entry) not in patterns]
+        if add_to is not None:
+            known = lists.get(add_to, [])
+            new = [str(each) for each in patterns if each not in map(parse_pattern, known)]
+            lists[add_to] = [*known, *new]
 
     _change(home, group, edit)
     policy = policy_of(load_settings(home).network, _group(home, folder))
@@ -157,18 +171,11 @@ def _group(home: Home, folder: str) -> RegisteredGroup:
     return find_group(load_groups(home.registered_groups), folder)
 
 
-def _change(home: Home, group: RegisteredGroup, edit: Callable[[dict[str, Any]], None]) -> None:
+def _change(home: Home, group: RegisteredGroup, edit: Callable[[dict[str, Any]], object]) -> None:
     """Edit the group's `network` in the file; a running host has it in force before the command ends."""
 
     def change(entries: Entries) -> None:
         edit(entries[group.jid].setdefault("network", {}))
 
-    async def tell() -> None:
-        async with Client(home) as client:
-            await client.post("/v1/groups/reload", {})
-
     change_groups(home.registered_groups, change)
-    try:
-        anyio.run(tell)
-    except NoHostError:
-        return
+    anyio.run(tell_host, home)

@@ -1,7 +1,8 @@
 """`nanoclaw runs`"""
 
 import json
-from typing import Annotated, Any
+from datetime import timedelta
+from typing import Annotated, Any, Final
 
 import anyio
 import typer
@@ -9,15 +10,20 @@ import typer
 from nanoclaw.cli.reading import database
 from nanoclaw.cli.showing import Table, say
 from nanoclaw.client import Client
-from nanoclaw.clock import iso
+from nanoclaw.clock import SystemClock, iso
 from nanoclaw.config import Home, load_settings
 from nanoclaw.control import reply_json
-from nanoclaw.errors import NotFoundError
+from nanoclaw.errors import NotFoundError, UsageError
+from nanoclaw.formatting import shorten
 from nanoclaw.model import Folder, Run, RunId
-from nanoclaw.store import outbox, runs
+from nanoclaw.store import conversation, outbox, runs
+from nanoclaw.store.conversation import Lost
 from nanoclaw.traces import trace_id
 
 app = typer.Typer(help="What ran, why, how long and with which outcome.", no_args_is_help=True)
+
+_MOST_LOST: Final = 200
+_SHOWN: Final = 60  # characters
 
 Json = Annotated[bool, typer.Option("--json", help="For programs.")]
 
@@ -49,7 +55,7 @@ def list_runs(
             run.state,
             run.attempt,
             shown["started_at"],
-            shown["seconds"],
+            None if shown["seconds"] is None else f"{shown['seconds']:.1f}",
             tokens,
         )
         table.add_row(*("" if cell is None else str(cell) for cell in cells), run.failure or "")
@@ -99,6 +105,61 @@ def retry(context: typer.Context, group: Annotated[str, typer.Argument(help="Fol
             await client.post("/v1/runs/retry", {"folder": group})
 
     anyio.run(ask)
+
+
+@app.command()
+def stop(
+    context: typer.Context,
+    group: Annotated[str | None, typer.Argument(help="Folder or jid.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Forget what waits in the group, too.")] = False,
+    run: Annotated[int | None, typer.Option(metavar="ID", help="Instead of a group: this run and no other.")] = None,
+) -> None:
+    """End what a group's agent does at once; what it was asked counts as answered."""
+    if (group is None) == (run is None):
+        raise UsageError("say which: a group, or --run and a number", "see `nanoclaw runs list`")
+    body = {"run": run} if group is None else {"folder": group, "all": everything}
+
+    async def ask() -> dict[str, Any]:
+        async with Client(context.obj) as client:
+            return await client.post("/v1/runs/stop", body)
+
+    ended = anyio.run(ask)
+    print("Stopped." if ended["stopped"] else "Nothing was going on.")
+    if ended["forgotten"]:
+        print("What was waiting is forgotten, too.")
+
+
+@app.command()
+def undelivered(
+    context: typer.Context,
+    days: Annotated[int, typer.Option(min=1, help="How many days back.")] = 90,
+    as_json: Json = False,
+) -> None:
+    """Show what was said and did not arrive, or of which nobody knows whether it did, the newest first."""
+    home: Home = context.obj
+    with database(home) as db:
+        found = conversation.lost(db, SystemClock().now() - timedelta(days=days), _MOST_LOST)
+    if as_json:
+        print(json.dumps([lost_json(lost) for lost in found], indent=2, ensure_ascii=False))
+        return
+    table = Table("at", "chat", "run", "state", "why", "what", box=None)
+    for lost in found:
+        run = str(lost.run_id or "")
+        table.add_row(iso(lost.at), lost.chat, run, lost.state, lost.error, shorten(lost.text, _SHOWN))
+    table.show()
+
+
+def lost_json(lost: Lost) -> dict[str, Any]:
+    """A reply that did not arrive, or may not have, as programs get it."""
+    return {
+        "at": iso(lost.at),
+        "chat": lost.chat,
+        "kind": lost.kind,
+        "run": lost.run_id,
+        "state": lost.state,
+        "error": lost.error,
+        "text": lost.text,
+    }
 
 
 def run_json(run: Run) -> dict[str, Any]:

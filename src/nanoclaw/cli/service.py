@@ -11,8 +11,8 @@ from nanoclaw.config import Home, command_environment, load_settings
 from nanoclaw.errors import UsageError
 from nanoclaw.initialise import initialise
 from nanoclaw.sandbox.process import open_process
-from nanoclaw.setup.service import Manager, ServiceState, find_manager, install_service, service_spec, wait_for_host
-from nanoclaw.setup.units import ServiceSpec
+from nanoclaw.service.managers import Manager, ServiceState, find_manager, install_service, service_spec, wait_for_host
+from nanoclaw.service.units import ServiceSpec
 
 app = typer.Typer(help="The host as a service, which starts with this machine.", no_args_is_help=True)
 

@@ -13,18 +13,12 @@ import anyio
 import anyio.to_thread
 import typer
 
-from nanoclaw import media
-from nanoclaw.channels.local import MAX_FILE_BYTES, PREFIX, local_file, local_message
+from nanoclaw.channels.local import MAX_FILE_BYTES, PREFIX
 from nanoclaw.client import Client, NoHostError
-from nanoclaw.clock import SystemClock
-from nanoclaw.config import Home, load_settings
+from nanoclaw.config import Home
 from nanoclaw.errors import HostError, UsageError
-from nanoclaw.formatting import printable
 from nanoclaw.groups import find_group, load_groups
-from nanoclaw.host import only_writer
-from nanoclaw.intake import take_in
 from nanoclaw.model import Jid, RegisteredGroup
-from nanoclaw.store.database import connect, transaction
 
 if TYPE_CHECKING:  # imported where a terminal is: it takes a tenth of a second
     from prompt_toolkit import PromptSession
@@ -115,30 +109,13 @@ async def _store(home: Home, group: RegisteredGroup, said: _Said) -> int:
                 async with Client(home) as client:
                     return (await client.post("/v1/messages", body))["seq"]
             except NoHostError:
+                from nanoclaw.cli.storing import store_directly  # much of the host, where there is none
+
                 try:
-                    return _store_directly(home, group, said)
+                    return store_directly(home, group, said.sender, said.text, said.id, said.files)
                 except HostError:
                     await anyio.sleep(_AGAIN_SECONDS)
     raise HostError("the host holds its lock but does not answer", "see `nanoclaw status` and its log")
-
-
-def _store_directly(home: Home, group: RegisteredGroup, said: _Said) -> int:
-    if not printable(said.text).strip() and not said.files:
-        raise UsageError("the message is empty")
-    with only_writer(home):
-        clock = SystemClock()
-        connection = connect(home.database, clock.now())
-        try:
-            attachments = tuple(local_file(file, file.name) for file in said.files)
-            message = local_message(group.jid, said.sender, printable(said.text), clock, said.id, attachments)
-            files = media.keep(home.media(group.folder), message) if attachments else ()
-            with transaction(connection):
-                stored = take_in(connection, message, group, clock.now(), load_settings(home).owners, files)
-        finally:
-            connection.close()
-    assert stored is not None
-    print("nanoclaw: no host is running; the message is stored for its next start", file=sys.stderr)
-    return stored.seq
 
 
 async def _wait_for_answer(home: Home, group: RegisteredGroup, seq: int, wait: float) -> dict[str, Any]:

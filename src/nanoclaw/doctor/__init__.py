@@ -38,6 +38,8 @@ CHECKS: Final[tuple[Look, ...]] = (
     access.sign_ins,
     sandboxes.proofs,
     running.host,
+    running.crashes,
+    running.service,
     running.chats,
     running.channels,
     running.whatsapp,

@@ -11,6 +11,7 @@ from nanoclaw.channels.whatsapp.requirement import lack
 from nanoclaw.clock import SystemClock
 from nanoclaw.doctor.findings import Finding, fine, problem
 from nanoclaw.doctor.scene import Scene
+from nanoclaw.lives import stopped_itself
 
 _AGAIN: Final = "stop the host, then start it: nanoclaw run"
 
@@ -20,12 +21,36 @@ def host(scene: Scene) -> Iterator[Finding]:
     if scene.silent:
         what = f"one runs and does not answer: {scene.silent}"
         yield problem("host-silent", "host", what, f"`nanoclaw logs` says what it does; {_AGAIN}")
+    elif scene.status is None and (why := stopped_itself(scene.home, scene.machine.now)):
+        yield problem("host-stopped-itself", "host", why, "mend what it names, then: nanoclaw run --anyway")
     elif scene.status is None:
         yield problem("host-absent", "host", "none is running", "nanoclaw run")
     elif (version := scene.status["host"]["version"]) != __version__:
         yield problem("host-other-version", "host", f"it is {version}, and this program {__version__}", _AGAIN)
     else:
         yield fine("host", f"version {version} runs since {scene.status['host']['since']}")
+
+
+def crashes(scene: Scene) -> Iterator[Finding]:
+    """What a running host says of the lives before this one."""
+    if past := (scene.status or {}).get("host", {}).get("problem"):
+        yield problem("host-crashed", "host", past, "nanoclaw logs")
+
+
+def service(scene: Scene) -> Iterator[Finding]:
+    """The host starts with this machine."""
+    state = scene.machine.service
+    if state is None:
+        what = "no systemd and no launchd answers here"
+        yield problem("service-absent", "service", what, "have something else run `nanoclaw run`, e.g. cron's @reboot")
+    elif not state.installed:
+        yield problem("service-absent", "service", "not installed", "nanoclaw service install")
+    elif not state.running:
+        yield problem("service-stopped", "service", f"does not run ({state.detail})", "nanoclaw service restart")
+    elif not state.lingers:
+        yield problem("service-leaves", "service", "runs, while you are logged in", "loginctl enable-linger")
+    else:
+        yield fine("service", f"{state.unit} runs ({state.manager})")
 
 
 def chats(scene: Scene) -> Iterator[Finding]:

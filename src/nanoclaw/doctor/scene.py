@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Final
 
 import anyio
@@ -19,10 +20,12 @@ from nanoclaw.errors import ConfigError, NanoclawError
 from nanoclaw.groups import load_groups
 from nanoclaw.model import Jid, RegisteredGroup
 from nanoclaw.sandbox.mounts import agent_owner
+from nanoclaw.service.managers import ServiceState, service_state
 
 _ANSWER_SECONDS: Final = 5.0  # a healthy host takes milliseconds
 _LOOKS: Final = 3  # at the lock: a command holds it for a moment
 _LOOK_SECONDS: Final = 0.2
+_PROCESSES: Final = Path("/proc")
 _CLOCK_IS_FREE: Final = 5  # TIME_ERROR
 _TIMEX_BYTES: Final = 1024  # struct timex has 208
 
@@ -42,6 +45,8 @@ class Machine:
     """As whom the host runs."""
     agent_uid: int
     """Whom the files of agents must belong to."""
+    service: ServiceState | None
+    """How the host stands as a service; None: nothing that is known here starts services."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,14 +82,14 @@ async def look_around(home: Home, *, online: bool = True) -> Scene:
         home=home,
         settings=settings,
         groups=groups,
-        machine=_machine(home),
+        machine=_machine(home, await service_state(home, settings)),
         status=status,
         silent=silent,
         online=online,
     )
 
 
-def _machine(home: Home) -> Machine:
+def _machine(home: Home, service: ServiceState | None) -> Machine:
     there = next(path for path in (home.root, *home.root.parents) if path.exists())
     return Machine(
         now=SystemClock().now(),
@@ -93,6 +98,7 @@ def _machine(home: Home) -> Machine:
         room=shutil.disk_usage(there).free,
         uid=os.geteuid(),
         agent_uid=agent_owner()[0],
+        service=service,
     )
 
 
@@ -123,7 +129,26 @@ async def _ask_host(home: Home) -> tuple[Mapping[str, Any] | None, str]:
 
 
 def _is_locked(home: Home) -> bool:
-    """Whether somebody may write the database: a host, or for a moment a command."""
+    """Whether somebody may write the database: a host, or for a moment a command. Looks whether the process that the
+    lock names has it open, as far as the system shows that; a lock that is taken, even for a moment, would refuse a
+    host that starts in it."""
+    if not (_PROCESSES / "self").exists():
+        return _is_locked_by_trial(home)
+    try:
+        lock, open_files = home.lock.stat(), _PROCESSES / str(int(home.lock.read_text(encoding="ascii"))) / "fd"
+        return any(_is_file(path, lock) for path in open_files.iterdir())
+    except (OSError, ValueError):
+        return False
+
+
+def _is_file(path: Path, file: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(path.stat(), file)
+    except OSError:
+        return False  # closed meanwhile
+
+
+def _is_locked_by_trial(home: Home) -> bool:
     try:
         handle = os.open(home.lock, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:

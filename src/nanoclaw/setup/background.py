@@ -6,7 +6,7 @@ import anyio
 
 from nanoclaw.config import load_secrets, parse_env
 from nanoclaw.errors import HostError
-from nanoclaw.setup.service import ServiceState, find_manager, install_service, service_spec
+from nanoclaw.service.managers import ServiceState, find_manager, install_service, service_spec
 from nanoclaw.setup.step import Setup
 from nanoclaw.setup.talk import Finding
 

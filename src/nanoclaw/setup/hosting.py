@@ -2,13 +2,11 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from datetime import datetime
 from typing import Any, Final
 
 import anyio
 
 from nanoclaw.client import Client, NoHostError
-from nanoclaw.clock import from_iso
 from nanoclaw.config import Home, load_settings
 from nanoclaw.errors import HostError
 from nanoclaw.host import Host
@@ -71,21 +69,3 @@ async def connected(client: Client) -> None:
                 return
             await anyio.sleep(_LOOK_SECONDS)
     raise HostError(f"WhatsApp is not connected: {found['problem'] or found['state']}", found["hint"] or "try again")
-
-
-async def tell_host(home: Home) -> None:
-    """Have a running host take up the groups' file at once."""
-    try:
-        async with Client(home) as client:
-            await client.post("/v1/groups/reload", {})
-    except NoHostError:
-        pass
-
-
-async def running_since(home: Home) -> datetime | None:
-    """Since when a host runs; None: none does."""
-    try:
-        async with Client(home) as client:
-            return from_iso((await client.get("/v1/status"))["host"]["since"])
-    except NoHostError:
-        return None

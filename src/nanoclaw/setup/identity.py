@@ -6,9 +6,9 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 import anyio
 
+from nanoclaw.client import running_since
 from nanoclaw.config import machine_timezone
 from nanoclaw.groups import Entries, change_groups
-from nanoclaw.setup.hosting import running_since
 from nanoclaw.setup.settings_file import Value, change_settings
 from nanoclaw.setup.step import Setup
 from nanoclaw.setup.talk import Finding

@@ -7,14 +7,14 @@ from typing import Final, cast
 
 import anyio
 
+from nanoclaw.client import tell_host
 from nanoclaw.clock import SystemClock, iso
 from nanoclaw.errors import UsageError
+from nanoclaw.firstfiles import make_group_directory
 from nanoclaw.groups import RESERVED_FOLDERS, Entries, change_groups, new_entry
-from nanoclaw.initialise import make_group_directory
 from nanoclaw.model import RegisteredGroup
 from nanoclaw.providers import PROVIDERS, ProviderName
 from nanoclaw.setup import chats
-from nanoclaw.setup.hosting import tell_host
 from nanoclaw.setup.sign_in import PROVIDER_OPTIONS, sign_in
 from nanoclaw.setup.step import Chat, Setup
 from nanoclaw.setup.talk import Finding

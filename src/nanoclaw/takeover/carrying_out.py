@@ -10,9 +10,10 @@ from typing import Final
 from nanoclaw.atomic import replace_file
 from nanoclaw.config import Home, Settings, load_settings
 from nanoclaw.errors import ConfigError
+from nanoclaw.firstfiles import GROUP_MEMORY
 from nanoclaw.groups import Entries, change_groups, load_groups
-from nanoclaw.host import only_writer
-from nanoclaw.initialise import GLOBAL_MEMORY, GROUP_MEMORY, initialise
+from nanoclaw.initialise import GLOBAL_MEMORY, initialise
+from nanoclaw.lock import only_writer
 from nanoclaw.model import MAIN_FOLDER, InboundMessage
 from nanoclaw.providers import DEFAULT_PROVIDER
 from nanoclaw.sandbox.mounts import agent_owner

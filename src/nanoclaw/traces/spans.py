@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Final, Literal
 
 from nanoclaw.model import NetworkDecision, OutboxItem, OutboxState, Run, RunId, RunState
-from nanoclaw.store import messages, outbox, runs
+from nanoclaw.store import outbox, runs, wakers
 from nanoclaw.store.database import Connection
 from nanoclaw.timeline import Note, SendingOutcome, Timeline
 
@@ -68,10 +68,8 @@ def read_story(db: Connection, run_id: RunId) -> Story | None:
     run = runs.get(db, run_id)
     if run is None:
         return None
-    caused = [] if run.task_id else messages.wakers(db, run.chat, run.after_seq, run.upto_seq)
-    found = [messages.get(db, row["seq"]) for row in caused]
-    wakers = tuple((message.seq, message.received_at) for message in found if message)
-    return Story(run=run, wakers=wakers, said=tuple(outbox.of_run(db, run_id)))
+    caused = () if run.task_id else tuple(wakers.of_run(db, run))
+    return Story(run=run, wakers=caused, said=tuple(outbox.of_run(db, run_id)))
 
 
 def message_span(installation: str, story: Story) -> Span:

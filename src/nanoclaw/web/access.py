@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import parse_qsl, urlencode
 
+import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import cookie_parser
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
@@ -38,6 +39,8 @@ _HEADERS: Final = {
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
 }
+
+log = structlog.stdlib.get_logger()
 
 
 def page_token(path: Path) -> str:
@@ -129,6 +132,8 @@ class Guard:
 
     def _note(self, asked: Asked, why: str) -> None:
         method, path = asked.method[:_MOST_SHOWN], asked.path[:_MOST_SHOWN]
+        if len(self._turned_away) < KEPT:  # whoever knocks for ever must not wash everything else out of the log
+            log.warning("page.turned_away", method=method, path=path, why=why)
         self._turned_away.append(TurnedAway(at=self._clock.now(), method=method, path=path, why=why))
 
     def _let_in(self, path: str, query: Mapping[str, str]) -> Response:

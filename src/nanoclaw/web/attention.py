@@ -21,6 +21,7 @@ _FAILURES: Final = 3
 """So often in a row a task fails before it is a matter of attention: the chat is told then, too."""
 _PROMPT: Final = 60
 _BY_A_PERSON: Final = "stopped"
+_LOST: Final = "nanoclaw runs undelivered"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,6 +69,8 @@ def findings(known: Known) -> list[Finding]:
 
 def _of_host(status: Mapping[str, Any], free_bytes: int) -> Iterator[Finding]:
     sandbox = status["sandbox"]
+    if status["host"]["problem"]:
+        yield Finding(what=_sentence(status["host"]["problem"]), cure="nanoclaw logs", grave=False)
     if sandbox["problem"]:
         yield Finding(what=f"No agent can run: {sandbox['problem']}", cure="nanoclaw doctor")
     if sandbox["warning"]:
@@ -84,6 +87,10 @@ def _of_host(status: Mapping[str, Any], free_bytes: int) -> Iterator[Finding]:
         )
     if status["host"]["root"]:
         yield Finding(what="The host runs as root: its mistakes would be root's", cure=ROOT_HINT, grave=False)
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _of_channels(status: Mapping[str, Any]) -> Iterator[Finding]:
@@ -157,10 +164,11 @@ def _of_groups(activities: Sequence[GroupActivity]) -> Iterator[Finding]:
 def _of_answers(lost: Sequence[Lost]) -> Iterator[Finding]:
     failed = sum(each.state is OutboxState.FAILED for each in lost)
     if failed:
-        yield Finding(what=f"{_counted(failed, 'answer')} of the last days did not arrive", link="/undelivered")
+        what = f"{_counted(failed, 'answer')} of the last days did not arrive"
+        yield Finding(what=what, cure=_LOST, link="/undelivered")
     if unknown := len(lost) - failed:
         what = f"Nobody knows whether {_counted(unknown, 'answer')} of the last days did arrive"
-        yield Finding(what=what, link="/undelivered", grave=False)
+        yield Finding(what=what, cure=_LOST, link="/undelivered", grave=False)
 
 
 def _of_tasks(failing: Sequence[tuple[str, str, int]]) -> Iterator[Finding]:

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from nanoclaw import intervention
 from nanoclaw.channels.local import LocalChannel, local_message
 from nanoclaw.errors import NotFoundError, UsageError
 from nanoclaw.formatting import printable
@@ -16,7 +17,7 @@ from nanoclaw.gateway import policy_of
 from nanoclaw.groups import find_group
 from nanoclaw.model import RegisteredGroup
 from nanoclaw.runlog import activities
-from nanoclaw.store import conversation, messages, runs
+from nanoclaw.store import conversation, messages
 from nanoclaw.store.conversation import Place
 from nanoclaw.web.context import Context, rendered, see
 from nanoclaw.web.forms import read_form
@@ -113,18 +114,13 @@ class _Groups:
 
     async def retry(self, request: Request) -> Response:
         group = self._group(request)
-        now = self._services.clock.now()
-        await self._services.database.write(runs.queue_at_once, group.folder, group.jid, now)
-        self._services.pulses.runs.fire()
+        await intervention.try_again(self._services, group)
         return see(f"/groups/{group.folder}")
 
     async def stop(self, request: Request) -> Response:
         group = self._group(request)
         queue_too = (await read_form(request)).get("all") == "yes"
-        now = self._services.clock.now()
-        await self._services.database.write(runs.stop, group.folder, group.jid, now, queue_too=queue_too)
-        for pulse in (self._services.pulses.stops, self._services.pulses.runs):
-            pulse.fire()
+        await intervention.stop(self._services, group, queue_too=queue_too)
         return see(f"/groups/{group.folder}")
 
 

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from nanoclaw.budget import day_of
+from nanoclaw.clock import from_iso
 from nanoclaw.credentials.accounts import SignIns, describe
 from nanoclaw.errors import NanoclawError
 from nanoclaw.model import RegisteredGroup
@@ -54,6 +55,7 @@ def overview_routes(context: Context) -> list[Route]:
         values = {
             "findings": findings(known),
             "status": status,
+            "since": from_iso(status["host"]["since"]),
             "groups": list(zip(groups, stored.activities, strict=True)),
             "today": next(iter(totals(spent, lambda _: "today")), None),
             "zone": context.zone,

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from nanoclaw import intervention
 from nanoclaw.errors import NotFoundError, UsageError
 from nanoclaw.groups import find_group
 from nanoclaw.model import Message, OutboxItem, Run, RunId
@@ -68,10 +69,7 @@ def run_routes(context: Context) -> list[Route]:
 
     async def stop(request: Request) -> Response:
         run_id = _id(request)
-        if not await database.write(_stopped, run_id, context):
-            raise UsageError(f"run {run_id} does not go on any more")
-        for pulse in (services.pulses.stops, services.pulses.runs):
-            pulse.fire()
+        await intervention.stop_run(services, run_id)
         return see(f"/runs/{run_id}")
 
     return [
@@ -92,16 +90,6 @@ def _told(db: Connection, run_id: RunId) -> _Told:
     asked, more = ([], 0) if run.task_id else messages.between(db, run.chat, run.after_seq, run.upto_seq, _ASKED)
     newest = runs.recent(db, 1, run.folder)
     return _Told(run=run, asked=asked, not_shown=more, said=outbox.of_run(db, run_id), is_last=newest[0].id == run_id)
-
-
-def _stopped(db: Connection, run_id: RunId, context: Context) -> bool:
-    """End this run and no other: the page may be older than what goes on."""
-    run = runs.get(db, run_id)
-    going = runs.running(db, run.folder) if run else None
-    if going is None or going.id != run_id:
-        return False
-    runs.stop(db, going.folder, going.chat, context.services.clock.now(), queue_too=False)
-    return True
 
 
 def _attempts(directory: Path, run: Run) -> list[tuple[str, Log]]:

@@ -10,10 +10,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from nanoclaw.config import Home, load_secrets
-from nanoclaw.credentials.accounts import Account, describe, log_out, save_key
-from nanoclaw.credentials.offers import own_offer, stored_offer
-from nanoclaw.credentials.store import HOST, Place
+from nanoclaw.config import load_secrets
+from nanoclaw.credentials.accounts import Account, describe, save_key
+from nanoclaw.credentials.store import HOST
 from nanoclaw.errors import CredentialError, UsageError
 from nanoclaw.groups import find_group
 from nanoclaw.model import Folder
@@ -21,7 +20,7 @@ from nanoclaw.providers import PROVIDERS, ProviderName
 from nanoclaw.signin.codex import sign_in_to_codex
 from nanoclaw.signin.events import SignInDone, SignInEvent, SignInFailed, SignInStarted
 from nanoclaw.signin.programs import find_program
-from nanoclaw.signin.revocation import revoke
+from nanoclaw.signin.revocation import sign_out
 from nanoclaw.web.context import Context, rendered, see
 from nanoclaw.web.errands import EndedBadly
 from nanoclaw.web.forms import read_form
@@ -94,12 +93,12 @@ class _SignIns:
         provider = form.get("provider", "")
         if provider not in get_args(ProviderName):
             raise UsageError(f"{provider[:40]!r} is no provider", f"there are {', '.join(PROVIDERS)}")
-        leave = partial(_leave, self._home, cast("ProviderName", provider), self._folder(form.get("group", "")))
-        problem = await anyio.to_thread.run_sync(leave)
+        folder = self._folder(form.get("group", ""))
+        left = await anyio.to_thread.run_sync(sign_out, self._home, cast("ProviderName", provider), folder)
         self._context.sign_in.changed.fire()
-        if problem:
+        if left.problem:
             raise CredentialError(
-                f"signed out here; OpenAI could not be told ({problem}), so whoever has a copy of the login can use it",
+                f"signed out here; OpenAI could not be told ({left.problem}): who has a copy of the login can use it",
                 "end the session of Codex in the security settings of ChatGPT",
             )
         return see("/signins")
@@ -147,14 +146,3 @@ def _step(events: list[SignInEvent | EndedBadly]) -> dict[str, Any]:
             return {"is": "failed", "reason": reason, "hint": hint}
         case _:
             return {"is": "beginning"}
-
-
-def _leave(home: Home, provider: ProviderName, folder: Folder | None) -> str:
-    """Remove login and keys, and have a ChatGPT login revoked. Answers why it could not be; empty: all is done."""
-    offer = None
-    if provider == "codex":
-        offer = own_offer(home, folder) if folder else stored_offer(Place(home))
-    log_out(home, provider, folder)
-    if offer is None or not offer.login.refresh_token:
-        return ""
-    return revoke(offer.login.refresh_token, load_secrets(home))

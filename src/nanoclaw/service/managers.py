@@ -15,6 +15,7 @@ from typing import Final, Protocol
 import anyio
 
 from nanoclaw.atomic import replace_file
+from nanoclaw.client import running_since
 from nanoclaw.config import (
     USUAL_HOME,
     Home,
@@ -25,8 +26,7 @@ from nanoclaw.config import (
 )
 from nanoclaw.errors import HostError, SandboxError, UsageError
 from nanoclaw.sandbox.process import CompletedCommand, last_line, run_command
-from nanoclaw.setup.hosting import running_since
-from nanoclaw.setup.units import ServiceSpec, crontab_line, launchd_plist, systemd_unit
+from nanoclaw.service.units import ServiceSpec, crontab_line, launchd_plist, systemd_unit
 
 _COMMAND_SECONDS: Final = 30.0  # a service manager answers at once, unless the machine is starting
 _START_SECONDS: Final = 60.0  # until the host answers: its own start, on a busy machine
@@ -107,6 +107,16 @@ def service_name(home: Path, *, launchd: bool = False) -> str:
         digest = hashlib.sha256(os.fsencode(home)).hexdigest()[:6]
         name = "-".join([name, re.sub(r"[^A-Za-z0-9]+", "-", home.name).strip("-") or "home", digest])
     return f"local.{name}" if launchd else name
+
+
+async def service_state(home: Home, settings: Settings) -> ServiceState | None:
+    """How this home's service stands, the user's or, for root, the system's; None: nothing here starts services."""
+    system = os.geteuid() == 0 and (_SYSTEM_UNITS / f"{service_name(home.root)}.service").exists()
+    spec = service_spec(home, settings, system=system)
+    try:
+        return await (await find_manager(spec)).state(spec)
+    except HostError:
+        return None
 
 
 async def find_manager(spec: ServiceSpec) -> Manager:
