@@ -37,7 +37,7 @@ def rows_of(ground: Ground) -> list[Row]:
     """All attempts on one kind of sandbox."""
     if not ground.ordinary:
         with tempfile.TemporaryDirectory(prefix="nanoclaw-attacks-") as directory:
-            return anyio.run(attack, ground.engine, ground.title, Path(directory))
+            return anyio.run(attack, ground, Path(directory))
     with ordinary_user(("-m", "tests.attacks", "--rows", ground.engine)) as command:
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, stdin=subprocess.DEVNULL)
     rows = TypeAdapter(list[Row]).validate_json(done.stdout.splitlines()[-1])

@@ -188,23 +188,28 @@ def resolver(tripwire: Tripwire, own: str) -> Generator[list[str]]:
 
 
 @asynccontextmanager
-async def campaign(engine: str, title: str, directory: Path) -> AsyncGenerator[Campaign]:
+async def campaign(engine: str, title: str, directory: Path, settings: str = "") -> AsyncGenerator[Campaign]:
     """An installation with an attacker, a neighbour and a host that runs, in `directory`.
 
     Args:
         engine: as the settings name it.
         title: as the table does.
         directory: an empty one.
+        settings: further lines of the table `[sandbox]`.
     """
+    sandbox = f"{settings}\n{_LIMITS}"
     with (
         make_world(
-            attacker_model, attacker_model, engine=engine, settings=_SETTINGS, directory=directory / "h"
+            attacker_model,
+            attacker_model,
+            engine=engine,
+            settings=_SETTINGS,
+            sandbox=sandbox,
+            directory=directory / "h",
         ) as made,
         _Server(attacker_model) as server,
     ):
         world = replace(made, openai=server)
-        with world.home.settings.open("a", encoding="utf-8") as file:
-            file.write(_LIMITS)
         world.secrets(OPENAI_API_KEY=KEY, ANTHROPIC_API_KEY=token("claude"), CLAUDE_CODE_OAUTH_TOKEN=token("oauth"))
         for folder in (ATTACKER, NEIGHBOUR):
             world.register(folder, provider="codex", network={"policy": "open"})

@@ -19,6 +19,7 @@ from tests.attacks.inside.forging import FORGED
 from tests.attacks.inside.listing import LISTED
 from tests.attacks.lab import ATTACKER, NEIGHBOUR, arm
 from tests.attacks.sabotage import edited
+from tests.attacks.surroundings import Ground
 from tests.attacks.table import Row
 
 _FULL: Final = "the run is ended"
@@ -27,15 +28,9 @@ _ASK_MODELS: Final = (
 )
 
 
-async def attack(engine: str, title: str, directory: Path) -> list[Row]:
-    """Everything, on one kind of sandbox.
-
-    Args:
-        engine: as the settings name it.
-        title: as the table does.
-        directory: an empty one.
-    """
-    async with campaign(engine, title, directory) as attacked:
+async def attack(ground: Ground, directory: Path) -> list[Row]:
+    """Everything, on one kind of sandbox; `directory` is empty."""
+    async with campaign(ground.engine, ground.title, directory, ground.settings) as attacked:
         task = await settle(attacked)
         for step in (quietly, listed, rearrange, swap_sources, forge, speak, disturb, drip, bomb, fill, end_runner):
             await step(attacked)

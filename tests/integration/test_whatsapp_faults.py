@@ -226,6 +226,15 @@ async def stream_both_ways(rig: Rig, bob: Peer, family: Group, count: int) -> in
     return kills
 
 
+async def test_a_worker_that_hangs_is_ended_and_what_it_missed_comes(rig: Rig, bob: Peer, family: Group) -> None:
+    rig.make(patience=Patience(hang=12.0))  # it shows every 5 s that it lives
+    async with rig.connected():
+        os.kill(int(rig.channel.state().facts["process"]), signal.SIGSTOP)
+        await bob.send_text(family, "are you asleep?")
+        await rig.next(InboundMessage, text="are you asleep?")
+        assert rig.channel.state().facts["restarts"] == "1"
+
+
 async def test_a_host_that_dies_before_it_has_stored_something_gets_it_again(
     rig: Rig, bob: Peer, family: Group
 ) -> None:

@@ -55,6 +55,7 @@ async def test_a_new_code_comes_by_itself_and_the_groups_are_listed(wa: FakeWhat
     assert isinstance(events[-1], Chats)
     assert [(chat.chat, chat.name) for chat in events[-1].chats] == [(andy.pn, "yourself"), (group.jid, "Family")]
     assert account.load(home.whatsapp) == events[-2].account
+    assert [device.title for device in andy.devices] == ["NanoClaw"]
     for name in ("session.db", "spool.db", "account.json", "lock"):
         assert (home.whatsapp / name).stat().st_mode & 0o077 == 0
     assert home.whatsapp.stat().st_mode & 0o077 == 0

@@ -173,10 +173,10 @@ async def test_the_engine_is_sent_what_the_dockerfile_copies_and_no_more(engine:
     assert all(any(name.startswith(source) for name in sent) for source in copied)
 
 
-def test_the_runner_gets_four_modules_of_the_host() -> None:
+def test_the_runner_gets_five_modules_of_the_host() -> None:
     files = runner_files("python3")
     host = {name for name in files if name.startswith("lib/nanoclaw/")}
-    assert host == {f"lib/nanoclaw/{name}.py" for name in ("__init__", "errors", "providers", "wire")}
+    assert host == {f"lib/nanoclaw/{name}.py" for name in ("__init__", "carriage", "errors", "providers", "wire")}
     assert "lib/nanoclaw_runner/__main__.py" in files
 
 

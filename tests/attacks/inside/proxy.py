@@ -31,7 +31,9 @@ def open_relay() -> socket.socket:
 
 
 def open_socket() -> socket.socket:
-    """Past the relay; waits for its turn where many do."""
+    """Past the relay, where there is one; waits for its turn where many do."""
+    if not os.path.exists(_SOCKET):
+        return open_relay()
     client = socket.socket(socket.AF_UNIX)
     client.connect(_SOCKET)
     client.settimeout(_ANSWER_SECONDS)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from .attempt import LAST, Lab, attempt
 
-_KEPT = ("EBUSY", "EROFS", "EACCES", "EPERM", "EXDEV", "ENOTEMPTY")
+_KEPT = ("EBUSY", "EROFS", "EACCES", "EPERM", "EXDEV", "ENOTEMPTY", "ENOENT")
 TARGETS = (
     *("/workspace/group", "/workspace/global", "/workspace/ipc", "/workspace/ipc/messages", "/workspace/ipc/tasks"),
     *("/workspace/media", "/home/node/.claude", "/home/node/.codex", "/run/nanoclaw"),
@@ -26,7 +26,7 @@ for _target in TARGETS:
         os.rmdir(target)
         return "it was removed"
 
-    @attempt("rearranging", f"exchange {_target} for a directory of its own", *_KEPT, "ENOENT", phase=LAST)
+    @attempt("rearranging", f"exchange {_target} for a directory of its own", *_KEPT, phase=LAST)
     def _(_: Lab, target: str = _target) -> str:
         own = Path("/workspace/group/own")
         own.mkdir(exist_ok=True)

@@ -98,6 +98,8 @@ class Device(Named):
 
     def __init__(self, account: Account, number: int, keys: Keys) -> None:
         self.account, self.number, self.keys = account, number, keys
+        self.title = ""
+        """As it stands among the phone's linked devices."""
         self.connection: Connection | None = None
         self.faults = Faults()
         self.logins = 0

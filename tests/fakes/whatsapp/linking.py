@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from tests.fakes.whatsapp.accounts import Account, Device, Keys
 from tests.fakes.whatsapp.noise import KeyPair
-from tests.fakes.whatsapp.protobuf import blob, message
+from tests.fakes.whatsapp.protobuf import blob, message, parse
 from tests.fakes.whatsapp.stanza import SERVER, Node, child_of, node, now
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ def _link(world: "World", connection: "Connection", account: Account, identity: 
     signed_prekey = (blob(registration, 4), blob(registration, 5), blob(registration, 6))
     keys = Keys(blob(registration, 1), blob(registration, 3), signed_prekey)
     device = Device(account, max((device.number for device in account.devices), default=0) + 1, keys)
+    device.title = blob(parse(blob(registration, 8)), 1).decode()
     account.devices.append(device)
     _tell_of(world, device)
     connection.send(_pair_success(device, identity, adv_secret))

@@ -20,7 +20,7 @@ from nanoclaw.channels.whatsapp.pace import Pace
 from nanoclaw.channels.whatsapp.process import DEFAULT_COMMAND, SAY_SECONDS, WorkerGone
 from nanoclaw.channels.whatsapp.protocol import ANSWER_SECONDS, QUIET_SECONDS, Outcome, Start
 from nanoclaw.channels.whatsapp.silence import ECHO_SECONDS, SILENCE_SECONDS, Silence
-from nanoclaw.channels.whatsapp.supervisor import LINK_LOOK_SECONDS, Place, Supervisor
+from nanoclaw.channels.whatsapp.supervisor import HANG_SECONDS, LINK_LOOK_SECONDS, Place, Supervisor
 from nanoclaw.clock import Clock
 from nanoclaw.config import Home, Settings
 from nanoclaw.errors import ChannelUnavailable, DeliveryRejected, DeliveryUnknown
@@ -53,6 +53,8 @@ class Patience:
     """After so long without even a receipt for a message of ours, likewise."""
     link: float = LINK_LOOK_SECONDS
     """How soon it is seen that a command has linked an account."""
+    hang: float = HANG_SECONDS
+    """A worker that says nothing for so long is ended, and another one started."""
 
     @property
     def longest_send(self) -> float:
@@ -108,7 +110,9 @@ class WhatsAppChannel:
         self._typing: frozenset[Jid] = frozenset()
         place = Place(directory=home.whatsapp, log=home.logs / "whatsapp.log", command=command)
         self._silence = Silence(self._patience.silence, self._patience.echo)
-        self._supervisor = Supervisor(place, clock, self._orders, self._settle, self._silence, self._patience.link)
+        self._supervisor = Supervisor(
+            place, clock, self._orders, self._settle, self._silence, self._patience.link, self._patience.hang
+        )
         self._open = False
 
     @property

@@ -33,7 +33,7 @@ from nanoclaw.model import InboundChat, Jid
 LONGEST_SECONDS: Final = 600.0
 """Somebody who has not scanned a code by then has gone away."""
 
-_SILENCE_SECONDS: Final = 30.0
+_HANG_SECONDS: Final = 30.0
 _PAUSE_SECONDS: Final = 1.0  # between two workers, when all codes of the first have run out
 _TRIES: Final = 3  # connections in a row that end before there was a code
 _GROUPS_SECONDS: Final = 10.0  # for the list of groups; without it linking is done all the same
@@ -182,7 +182,7 @@ async def _events(worker: Worker, until: float) -> AsyncGenerator[LinkEvent]:
 
 async def _frames(worker: Worker) -> AsyncGenerator[Frame]:
     try:
-        while frames := await worker.listen(_SILENCE_SECONDS):
+        while frames := await worker.listen(_HANG_SECONDS):
             for frame in frames:
                 yield frame
     except (WorkerGone, ProtocolError) as error:

@@ -41,7 +41,7 @@ from nanoclaw.pulse import Pulse
 
 LINK_LOOK_SECONDS: Final = 5.0
 """How soon it is seen that a command has linked an account."""
-SILENCE_SECONDS: Final = 30.0
+HANG_SECONDS: Final = 30.0
 """A worker that says nothing for so long hangs: it shows every 5 s that it lives."""
 
 _RESTART_SECONDS: Final = 0.05  # no worker is restarted faster, whatever happens
@@ -82,6 +82,7 @@ class Supervisor:
         settle: Callable[[str, Outcome | None], None],
         silence: Silence,
         link_look: float = LINK_LOOK_SECONDS,
+        hang: float = HANG_SECONDS,
     ) -> None:
         """Nothing happens before `run`.
 
@@ -92,6 +93,7 @@ class Supervisor:
             settle: is told, by key, when a send is about to leave (None), and what became of it.
             silence: is told when a connection is made anew because nothing came, and when something does.
             link_look: how soon it is seen, in seconds, that a command has linked an account.
+            hang: after how many seconds without a word a worker is ended.
         """
         self._place = place
         self._clock = clock
@@ -99,6 +101,7 @@ class Supervisor:
         self._settle = settle
         self._silence = silence
         self._link_look = link_look
+        self._hang = hang
         self._worker: Worker | None = None
         self._answers: dict[int, tuple[anyio.Event, list[str]]] = {}
         self._number = 0
@@ -217,7 +220,7 @@ class Supervisor:
     async def _listen(self, worker: Worker, take: Take) -> tuple[Event, str]:
         """Hear a worker to its end, or until it is of no more use; answers why it ended."""
         try:
-            while frames := await worker.listen(SILENCE_SECONDS):
+            while frames := await worker.listen(self._hang):
                 await self._hear(frames, take)
                 if not self.link.runs:
                     await self._drain(worker, take)
@@ -236,7 +239,7 @@ class Supervisor:
         """Let it hand over what it still has, and end."""
         with anyio.move_on_after(_DRAIN_SECONDS):
             await worker.say("stop")
-            while frames := await worker.listen(SILENCE_SECONDS):
+            while frames := await worker.listen(self._hang):
                 await self._hear(frames, take)
 
     async def _hear(self, frames: Sequence[Frame], take: Take) -> None:
