@@ -9,7 +9,7 @@ help:
 	@echo "make test     set everything up for the tests, check, run them"
 	@echo "make lint     ruff, pyright, import contracts"
 	@echo "make docs     docs/reference/, from the code"
-	@echo "make bench    measure; prints and stores under bench/results/"
+	@echo "make bench    measure; prints, stores, writes docs/reference/numbers.md"
 	@echo "make attacks  what an agent could try, from inside every kind of sandbox that is here; one table"
 	@echo "make attacks-prove  the same with one defence after the other taken away, and seen to be missed"
 	@echo "make fuzz     millions of hostile inputs for every parser; FUZZ='--target events --inputs 1000' for some"

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 import typer.main
+from bench import report
 
 from nanoclaw import errors, wire
 from nanoclaw.cli import app
@@ -371,12 +372,9 @@ def test_every_sentence_that_people_can_meet_has_its_cure():
 
 
 def test_the_measured_numbers_are_those_of_the_bench():
-    table = page("README.md").split("<!-- bench -->")[1].split("<!-- /bench -->")[0]
-    listed = [row[0] for row in rows(table)]
-    results = sorted((ROOT / "bench" / "results").glob("*.json"))
-    for newest in results[-1:]:
-        assert set(listed) == json.loads(newest.read_text(encoding="utf-8"))["numbers"].keys()
-    source = page("bench/__main__.py")
-    targets = re.findall(r'^    "([^"]+)": \("', source, re.MULTILINE)
-    assert len(targets) > 5
-    assert set(targets) <= set(listed)
+    newest = report.newest()
+    assert page("docs/reference/numbers.md") == report.page(newest)
+    assert report.TARGETS.keys() <= newest["numbers"].keys()
+    shown = page("README.md").split("<!-- bench -->")[1].split("<!-- /bench -->")[0].strip().splitlines()
+    assert len(shown) > 8
+    assert set(shown[2:]) <= {report.row(name, numbers) for name, numbers in newest["numbers"].items()}
