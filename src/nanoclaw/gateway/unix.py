@@ -30,22 +30,26 @@ class UnixStream(ByteStream):
 
     async def receive(self, max_bytes: int = 65536) -> bytes:
         """The next bytes, at most so many; raises `EndOfStream` when the other end has closed."""
-        await anyio.lowlevel.checkpoint()  # a flood must not keep everybody else waiting
+        await anyio.lowlevel.checkpoint_if_cancelled()
+        waited = False
         while True:
             try:
                 data = self._socket.recv(max_bytes)
             except BlockingIOError:
                 await anyio.wait_readable(self._socket)
+                waited = True
             except OSError as error:
                 raise anyio.BrokenResourceError from error
             else:
+                if not waited:  # a flood must not keep everybody else waiting; what was read must not be lost
+                    await anyio.lowlevel.cancel_shielded_checkpoint()
                 if data:
                     return data
                 raise anyio.EndOfStream
 
     async def send(self, item: bytes) -> None:
         """Return when the system has taken all of it."""
-        await anyio.lowlevel.checkpoint()
+        await anyio.lowlevel.checkpoint_if_cancelled()
         rest = memoryview(item)
         while rest:
             try:
