@@ -431,6 +431,7 @@ def test_without_a_service_manager_something_else_is_named(machine: Machine) -> 
 
 def test_a_host_that_crashes_again_and_again_stops_itself(machine: Machine) -> None:
     machine.run("init")
+    machine.home.settings.write_text("[page]\nport = 0\n", encoding="utf-8")  # the usual one may be another test's
     machine.home.page_token.mkdir()  # where a file is to be: nothing that the host foresees
     machine.run("run", code=1)
     count = machine.home.run / "lives.json"
