@@ -102,7 +102,11 @@ def main() -> None:
     found = anyio.run(measure, options.engine or ["bubblewrap", "podman"], options.turns)
     print(report.table(found))
     now = datetime.now(UTC)
-    machine = {"cpus": os.cpu_count(), "system": platform.platform(), "python": platform.python_version()}
+    machine = {
+        "cpus": os.cpu_count(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+    }
     document = {"at": now.isoformat(timespec="seconds"), "machine": machine, "numbers": found}
     stored = report.RESULTS / f"{now:%Y%m%dT%H%M%SZ}.json"
     stored.parent.mkdir(exist_ok=True)
