@@ -124,6 +124,16 @@ def test_an_outcome_of_an_attempt_that_is_over_changes_nothing(db: sqlite3.Conne
     assert [item.text for item in outbox.of_run(db, fresh.id)] == ["the answer"]
 
 
+def test_what_is_written_while_the_sandbox_of_a_stopped_run_ends_is_answered(db: sqlite3.Connection) -> None:
+    say(db, "one")
+    run = claim_one(db)
+    endings.stop(db, run.folder, run.chat, _NOW, queue_too=False)
+    say(db, "two")
+    assert not endings.interrupt(db, run, _NOW)
+    assert not endings.fail(db, run, failing(retry_at=_NOW), _NOW)
+    assert texts_of(db, claim_one(db)) == ["two"]
+
+
 def test_after_a_crash_running_runs_wait_again_and_it_counts_as_no_failure(db: sqlite3.Connection) -> None:
     say(db, "one")
     run = claim_one(db)

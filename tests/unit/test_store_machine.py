@@ -94,6 +94,21 @@ class RunMachine(RuleBasedStateMachine):
             assert endings.fail(self.db, run, failing, self.now)
         self.stale.append(run)
 
+    @rule(folder=st.sampled_from(_FOLDERS), queue_too=st.booleans())
+    def somebody_says_stop(self, folder: str, queue_too: bool) -> None:
+        going = next((run for run in self.live if run.folder == folder), None)
+        dropped = self._texts(going) if going else []
+        chat = Jid(f"local:{folder}")
+        with transaction(self.db):
+            ended, _ = endings.stop(self.db, Folder(folder), chat, self.now, queue_too=queue_too)
+        assert (ended and ended.id) == (going and going.id)
+        if going:
+            self.live.remove(going)
+            self.stale.append(going)
+        answered = len(outbox_texts(self.db, chat))
+        left = [] if queue_too else [text for text in self.said[folder][answered:] if text not in dropped]
+        self.said[folder][answered:] = left
+
     @rule()
     def the_host_crashes(self) -> None:
         self.db.close()
@@ -104,12 +119,21 @@ class RunMachine(RuleBasedStateMachine):
         self.live = []
 
     @precondition(lambda self: self.stale)
-    @rule(data=st.data())
-    def an_attempt_that_is_over_speaks_again(self, data: st.DataObject) -> None:
+    @rule(data=st.data(), how=st.sampled_from(("finish", "fail", "retry", "interrupt")))
+    def an_attempt_that_is_over_speaks_again(self, data: st.DataObject, how: str) -> None:
         run = data.draw(st.sampled_from(self.stale))
+        before = list(self.db.iterdump())
         with transaction(self.db):
-            success = Success(reply="ghost", provider="p", session_id=None, usage=TokenUsage())
-            assert not endings.finish(self.db, run, success, self.now)
+            if how == "finish":
+                success = Success(reply="ghost", provider="p", session_id="s", usage=TokenUsage())
+                assert not endings.finish(self.db, run, success, self.now)
+            elif how == "interrupt":
+                assert not endings.interrupt(self.db, run, self.now)
+            else:
+                retry_at = self.now if how == "retry" else None
+                failing = Failing(kind="network", detail="", provider="p", retry_at=retry_at, notice="ghost")
+                assert not endings.fail(self.db, run, failing, self.now)
+        assert list(self.db.iterdump()) == before
 
     @rule()
     def time_passes(self) -> None:
@@ -135,6 +159,18 @@ class RunMachine(RuleBasedStateMachine):
             after = Seq(answered["answered_seq"] if answered else 0)
             left = messages.between(self.db, Jid(f"local:{folder}"), after, runs_last(self.db), 10_000)[0]
             assert rows + [message.text for message in left] == self.said[folder]
+
+    @invariant()
+    def no_message_is_left_without_a_run(self) -> None:
+        """What no attempt has taken yet is waited for by a run."""
+        asleep = self.db.execute(
+            "SELECT chat, text FROM message WHERE wakes = 1 AND deleted_at IS NULL"
+            " AND seq > (SELECT coalesce(max(upto_seq), 0) FROM run"
+            " WHERE run.chat = message.chat AND state <> 'waiting')"
+            " AND seq > coalesce((SELECT max(answered_seq) FROM cursor WHERE 'local:' || folder = message.chat), 0)"
+            " AND NOT EXISTS (SELECT 1 FROM run WHERE run.chat = message.chat AND state = 'waiting')"
+        ).fetchall()
+        assert not [tuple(row) for row in asleep]
 
 
 def outbox_texts(db: sqlite3.Connection, chat: Jid) -> list[str]:

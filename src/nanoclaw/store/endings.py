@@ -114,29 +114,18 @@ def fail(db: sqlite3.Connection, run: Run, failing: Failing, now: datetime) -> b
 
 
 def _put_back(db: sqlite3.Connection, run: Run, failing: Failing, due_at: datetime) -> bool:
-    _fold_newer_into(db, run)
-    changed = _changed(
-        db.execute(
-            "UPDATE run SET state = 'waiting', failures = failures + 1, due_at = ?, failure = ?, detail = ?,"
-            " provider = ? WHERE id = ? AND attempt = ? AND state = 'running'",
-            (iso(due_at), failing.kind, failing.detail, failing.provider, run.id, run.attempt),
-        )
+    if not _wait_again(db, run, due_at):
+        return False
+    db.execute(
+        "UPDATE run SET failures = failures + 1, failure = ?, detail = ?, provider = ? WHERE id = ?",
+        (failing.kind, failing.detail, failing.provider, run.id),
     )
-    runs.cancel_needless(db, run.folder, run.chat)
-    return changed
+    return True
 
 
 def interrupt(db: sqlite3.Connection, run: Run, now: datetime) -> bool:
     """Put back a run that the host itself stopped; it does not count as a failure."""
-    _fold_newer_into(db, run)
-    changed = _changed(
-        db.execute(
-            "UPDATE run SET state = 'waiting', due_at = ? WHERE id = ? AND attempt = ? AND state = 'running'",
-            (iso(now), run.id, run.attempt),
-        )
-    )
-    runs.cancel_needless(db, run.folder, run.chat)
-    return changed
+    return _wait_again(db, run, now)
 
 
 def stop(
@@ -187,10 +176,16 @@ def recover(db: sqlite3.Connection, now: datetime) -> list[RunId]:
     return [run.id for run in left]
 
 
-def _fold_newer_into(db: sqlite3.Connection, run: Run) -> None:
-    """A group has one waiting run; the messages of a newer one are taken by this one when it starts again."""
+def _wait_again(db: sqlite3.Connection, run: Run, due_at: datetime) -> bool:
+    """Put a running run back. A group has one waiting run of messages: the newer one's are taken by this one then."""
+    attempt = (run.id, run.attempt)
+    if not db.execute("SELECT 1 FROM run WHERE id = ? AND attempt = ? AND state = 'running'", attempt).fetchone():
+        return False
     if run.cause == "messages":
         db.execute("DELETE FROM run WHERE folder = ? AND state = 'waiting' AND cause = 'messages'", (run.folder,))
+    db.execute("UPDATE run SET state = 'waiting', due_at = ? WHERE id = ?", (iso(due_at), run.id))
+    runs.cancel_needless(db, run.folder, run.chat)
+    return True
 
 
 def _end(
