@@ -173,6 +173,7 @@ class _Attempt:
         services, run = self._services, self._run
         await anyio.to_thread.run_sync(mounts.prepare, services.home, self._group)
         await services.mailbox.open(run.folder)
+        await services.snapshots.refresh(self._group)
         await services.gateway.open(run.folder, credential.route)
         return SandboxSpec(
             name=f"nanoclaw-{services.installation}-{run.folder}-{run.id}-{run.attempt}-{token_hex(3)}",

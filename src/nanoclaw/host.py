@@ -170,6 +170,7 @@ class Host:
             mailbox=MailboxReader(self._home.mailboxes, verbs.apply, note=metrics.filed),
             sandbox=self._sandbox.get,
             pulses=pulses,
+            snapshots=Snapshots(self._home, database, groups, pulses),
             verbs=verbs,
             metrics=metrics,
             traces=traces,
@@ -201,7 +202,7 @@ class Host:
             parts.start_soon(delivery.tell_of_losses, name="losses")
             for channel in services.channels:
                 parts.start_soon(delivery.follow, channel, name=f"delivery to {channel.name}")
-            parts.start_soon(self._snapshots(services).run, name="snapshots")
+            parts.start_soon(services.snapshots.run, name="snapshots")
             await parts.start(serve, application, self._home.control_socket, name="control")
             await self._open_page(services, parts)
             if self._lives:
@@ -265,9 +266,6 @@ class Host:
                 await services.mailbox.drain(group.folder)
         await recover_runs(services.database, self._clock)
 
-    def _snapshots(self, services: Services) -> Snapshots:
-        return Snapshots(self._home, services.database, services.groups, services.pulses)
-
     async def _follow_groups(self, services: Services) -> None:
         """Have each group's network policy in force, and its mailbox and directories ready, the new ones' as soon as
         they are registered."""
@@ -289,6 +287,7 @@ class Host:
             await anyio.to_thread.run_sync(make_group_directory, self._home, group.folder)
             await anyio.to_thread.run_sync(mounts.prepare, self._home, group)
             await services.mailbox.open(group.folder)
+            await services.snapshots.refresh(group)
         except (SandboxError, HostError) as error:
             log.error("group.not_ready", folder=group.folder, problem=str(error), hint=error.hint)  # noqa: TRY400
             return False

@@ -18,6 +18,7 @@ from nanoclaw.model import Jid, OutboxItem
 from nanoclaw.network_log import NetworkLog
 from nanoclaw.pulse import Pulses
 from nanoclaw.sandbox.base import Sandbox
+from nanoclaw.snapshots import Snapshots
 from nanoclaw.store.database import Database
 from nanoclaw.timeline import SendingOutcome, Timeline
 from nanoclaw.traces import Traces
@@ -44,6 +45,7 @@ class Services:
     sandbox: Callable[[], Awaitable[Sandbox]]
     """The sandbox in use; raises `SandboxError` when none works."""
     pulses: Pulses
+    snapshots: Snapshots
     verbs: Verbs
     metrics: Metrics
     traces: Traces

@@ -4,6 +4,7 @@ The mailbox's own directory is the host's; sandboxes see it read-only.
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,7 +16,7 @@ from nanoclaw.atomic import replace_file
 from nanoclaw.clock import iso
 from nanoclaw.config import Home
 from nanoclaw.groups import GroupRegistry
-from nanoclaw.model import MAIN_FOLDER
+from nanoclaw.model import RegisteredGroup, ScheduledTask
 from nanoclaw.pulse import Pulse, Pulses
 from nanoclaw.store import messages, tasks
 from nanoclaw.store.database import Database
@@ -36,6 +37,7 @@ class Snapshots:
         self._groups = groups
         self._changes = (pulses.tasks, pulses.chats, groups.changed)
         self._written: dict[Path, object] = {}
+        self._one_at_a_time = anyio.Lock()  # what was read first must not be written last
 
     async def run(self) -> None:
         """Write whenever tasks, chats or groups change; ends by cancellation."""
@@ -52,14 +54,25 @@ class Snapshots:
         others.cancel()
 
     async def write(self) -> None:
-        """Bring every file up to date now."""
-        self._forget_others()
-        every = [task_json(task) for task in await self._database.read(tasks.existing)]
-        for group in self._groups.groups.values():
-            own = every if group.is_main else [task for task in every if task["groupFolder"] == group.folder]
-            await self._replace(self._home.mailboxes / group.folder / TASKS_FILE, own)
-        if self._groups.by_folder(MAIN_FOLDER):
-            await self._replace(self._home.mailboxes / MAIN_FOLDER / GROUPS_FILE, await self._available())
+        """Bring the files of all groups whose mailbox is there up to date."""
+        async with self._one_at_a_time:
+            self._forget_others()
+            every = await self._database.read(tasks.existing)
+            for group in self._groups.groups.values():
+                own = every if group.is_main else [task for task in every if task.folder == group.folder]
+                await self._write_for(group, own)
+
+    async def refresh(self, group: RegisteredGroup) -> None:
+        """Bring one group's files up to date, before its agent looks at them."""
+        async with self._one_at_a_time:
+            own = await self._database.read(tasks.existing, None if group.is_main else group.folder)
+            await self._write_for(group, own)
+
+    async def _write_for(self, group: RegisteredGroup, own: Sequence[ScheduledTask]) -> None:
+        mailbox = self._home.mailboxes / group.folder
+        await self._replace(mailbox / TASKS_FILE, [task_json(task) for task in own])
+        if group.is_main:
+            await self._replace(mailbox / GROUPS_FILE, await self._available())
 
     def _forget_others(self) -> None:
         """What was written for groups that are no more."""
