@@ -52,7 +52,8 @@ class Victim:
     process: subprocess.Popen[bytes] = field(init=False)
 
     def start(self) -> None:
-        command = [sys.executable, os.fspath(_HOST), json.dumps(self.launcher), "--home", self.world.home.root, "run"]
+        command = [sys.executable, os.fspath(_HOST), json.dumps(self.launcher), "--home", self.world.home.root]
+        command += ["run", "--anyway"]  # else a host that was killed fifty times stops itself
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
@@ -135,35 +136,35 @@ async def test_a_host_killed_again_and_again_answers_every_message_once(
                 markers += await write(bob, group, count, randomly)
                 done.set()
             await victim.until("connected")
-            lost = await all_came(wa, world, device, count)
+            await all_came(world, count)
             await victim.until("idle")
         finally:
             victim.kill()
         unknown = stored(world, "SELECT count(*) FROM outbox WHERE state = 'unknown'")
-        judge(wa, bob, device, markers, lost, unknown)
+        judge(wa, bob, device, markers, unknown)
         heard = [each.text for each in bob.heard if each.text.startswith("ours ")]
         assert heard == [text for text in ours if text in set(heard)], "in order, and none twice"
         assert len(ours) - len(heard) <= unknown
     sent = len([message for message in wa.sent_by(device) if message.type == "text"])
-    told = f"{count} messages in, {sent} out, {victim.kills} kills, {lost} told as lost, {unknown} unknown"
+    told = f"{count} messages in, {sent} out, {victim.kills} kills, {unknown} unknown"
     pytestconfig.get_terminal_writer().line(told)
 
 
-async def all_came(wa: FakeWhatsApp, world: World, device: Device, count: int) -> int:
-    """Wait until the host has stored everything; answers how many of it stand for what was lost in the library."""
+async def all_came(world: World, count: int) -> None:
+    """Wait until the host has stored everything; nothing of it was lost in the library."""
     while stored(world, "SELECT count(*) FROM message") < count:  # noqa: ASYNC110  # another process writes it
         await anyio.sleep(0.1)
-    return stored(world, "SELECT count(*) FROM message WHERE text = ?", UNREADABLE)
+    assert stored(world, "SELECT count(*) FROM message WHERE text = ?", UNREADABLE) == 0
 
 
-def judge(wa: FakeWhatsApp, bob: Peer, device: Device, markers: list[str], lost: int, unknown: int) -> None:
-    """Nothing was answered twice, everything that came once; and Bob was sent nothing twice."""
+def judge(wa: FakeWhatsApp, bob: Peer, device: Device, markers: list[str], unknown: int) -> None:
+    """Nothing was answered twice, everything once, but for what nobody can tell of; and Bob was sent nothing twice."""
     replies = [heard.text for heard in bob.heard if heard.text.startswith("You said:")]
     said = [word for reply in replies for word in reply.split() if word.startswith("marker-")]
     twice = [marker for marker, times in collections.Counter(said).items() if times > 1]
     assert twice == []
     assert said == sorted(said, key=lambda marker: int(marker.removeprefix("marker-"))), "in order"
     missing = set(markers) - set(said)
-    assert len(missing) == lost or (unknown and len(missing) > lost), sorted(missing)
+    assert not missing or unknown, sorted(missing)
     for message in wa.sent_by(device):
         assert message.sent == 1

@@ -169,14 +169,13 @@ async def test_a_worker_killed_again_and_again_loses_and_doubles_nothing(
     rig: Rig, bob: Peer, family: Group, pytestconfig: pytest.Config
 ) -> None:
     count = pytestconfig.getoption("streamed") or STREAMED
-    kills = await stream_both_ways(rig, bob, family, count)
-    told = f"{count} messages each way, {kills} kills, {rig.texts().count(UNREADABLE)} told as lost"
-    pytestconfig.get_terminal_writer().line(told)
+    kills, unknown = await stream_both_ways(rig, bob, family, count)
+    pytestconfig.get_terminal_writer().line(f"{count} messages each way, {kills} kills, {unknown} unknown")
 
 
-async def stream_both_ways(rig: Rig, bob: Peer, family: Group, count: int) -> int:
-    """Send so many messages both ways while the worker is killed again and again: each arrives once, or is told as lost
-    or unknown. Answers how often it was killed."""
+async def stream_both_ways(rig: Rig, bob: Peer, family: Group, count: int) -> tuple[int, int]:
+    """Send so many messages both ways while the worker is killed again and again: each arrives once, but for ours of
+    which nobody can tell. Answers how often it was killed, and how many those are."""
     done = anyio.Event()
     kills = 0
     unknown: set[str] = set()
@@ -203,10 +202,15 @@ async def stream_both_ways(rig: Rig, bob: Peer, family: Group, count: int) -> in
             await rig.state("connected")
 
     def streamed() -> list[str]:  # an earlier test's may come again
-        return [text for text in rig.texts() if text == UNREADABLE or text.startswith("theirs ")]
+        return [text for text in rig.texts() if text.startswith("theirs ")]
 
-    before = len(bob.heard)
     async with rig.connected():
+        # The library loses keys when two that never wrote to each other begin at the same time.
+        await bob.send_text(family, f"before {count}")
+        await rig.next(InboundMessage, text=f"before {count}")
+        await send_surely(rig, family.jid, f"before all {count}", f"stream-{count}-before")
+        await bob.next_message(text=f"before all {count}")
+        before = len(bob.heard)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(kill)
             async with anyio.create_task_group() as streams:
@@ -216,14 +220,11 @@ async def stream_both_ways(rig: Rig, bob: Peer, family: Group, count: int) -> in
         await rig.until(lambda: len(streamed()) >= count)
         await send_surely(rig, family.jid, "the last", f"stream-{count}")
         await bob.next_message(text="the last")
-    came = [text for text in streamed() if text != UNREADABLE]
-    assert len(streamed()) == count
-    assert len(came) == len(set(came))
-    assert set(came) <= {f"theirs {number}" for number in range(count)}
+    assert streamed() == [f"theirs {number}" for number in range(count)]
     heard = [message.text for message in bob.heard[before:] if message.text.startswith("ours ")]
     assert len(unknown) <= kills
     assert heard == [f"ours {number}" for number in range(count) if f"ours {number}" not in unknown - set(heard)]
-    return kills
+    return kills, len(unknown)
 
 
 async def test_a_worker_that_hangs_is_ended_and_what_it_missed_comes(rig: Rig, bob: Peer, family: Group) -> None:
@@ -283,14 +284,32 @@ def full_disk(rig: Rig, when: str) -> Generator[None]:
         db.execute("DROP TRIGGER full")
 
 
-async def test_what_cannot_be_stored_is_not_confirmed_and_its_loss_is_told(
+@pytest.mark.parametrize("privately", [False, True])
+async def test_what_was_decrypted_and_cannot_be_stored_is_not_confirmed_and_comes_again(
+    wa: FakeWhatsApp, rig: Rig, device: Device, bob: Peer, family: Group, privately: bool
+) -> None:
+    chat = device.account if privately else family
+    rig.follow(bob.account.pn)
+    async with rig.connected():
+        with full_disk(rig, "INSERT ON event WHEN NEW.kind = 'message'"):
+            ids = [await bob.send_text(chat, f"does not fit {number}") for number in range(3)]
+            await rig.state("crashed")
+            assert not any(wa.message(ext_id).confirmed for ext_id in ids)
+        for number, ext_id in enumerate(ids):
+            assert (await rig.next(InboundMessage, ext_id=ext_id)).text == f"does not fit {number}"
+
+
+async def test_a_message_whose_keys_cannot_be_taken_back_is_told_of(
     wa: FakeWhatsApp, rig: Rig, bob: Peer, family: Group
 ) -> None:
     async with rig.connected():
-        with full_disk(rig, "INSERT ON event WHEN NEW.kind = 'message'"):
-            ext_id = await bob.send_text(family, "does not fit")
-            await rig.state("crashed")
-            assert not wa.message(ext_id).confirmed
+        with closing(sqlite3.connect(rig.home.whatsapp / "session.db", timeout=10)) as library:
+            for key in ("session", "sender"):
+                library.execute(f"DROP TRIGGER nanoclaw_{key}")
+            with full_disk(rig, "INSERT ON event WHEN NEW.kind = 'message'"):
+                ext_id = await bob.send_text(family, "gone")
+                await rig.state("crashed")
+                assert not wa.message(ext_id).confirmed
         told = await rig.next(InboundMessage, ext_id=ext_id)
         assert (told.text, told.sender, told.chat) == (UNREADABLE, bob.account.pn, family.jid)
 

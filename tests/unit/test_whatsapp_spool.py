@@ -81,6 +81,19 @@ def test_when_a_message_was_written_is_remembered_and_an_old_one_is_not_forgotte
     again.close()
 
 
+def test_since_when_keys_may_have_changed_moves_on_with_what_is_kept_and_never_back(spool: Spool, path: Path) -> None:
+    assert spool.safe() is None
+    spool.begin_keys(1000)
+    spool.put("message", message("one"), safe=1010)
+    spool.put("message", message("one"), safe=1020)  # it came again
+    assert spool.safe() == 1020
+    spool.note_seen("two", safe=1015)
+    spool.note_safe(1012)
+    assert Spool(path).safe() == 1020
+    spool.begin_keys(900)
+    assert spool.safe() == 900
+
+
 def test_numbers_are_never_given_twice(spool: Spool) -> None:
     spool.put("message", message("a"))
     first = spool.ready((), 1)[0].seq

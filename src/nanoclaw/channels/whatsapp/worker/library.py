@@ -1,11 +1,13 @@
 # pyright: reportMissingTypeStubs=false
 """The edge to the WhatsApp library, neonize 0.5.2 (a Python binding of Go's whatsmeow): the only module that calls it.
 
-Two things are done through the library's own log, whose lines it hands over, on the calling thread, *before* it acts:
+Three things are done through the library's own log, whose lines it hands over, on the calling thread, *before* it acts:
 - A message of ours gets its id inside the library. The line with the stanza tells the id before the stanza leaves; so
   the id is on the disk before anybody can have received the message.
 - The library confirms a message to the server beside handing it to us, in either order. The line with the confirmation
   is kept waiting until the message is on the disk; so the server keeps what we did not.
+- The line that a message is going to be decrypted is kept waiting while we encrypt; so it is known which changes of the
+  keys are a message's (see `underway`).
 """
 
 import ctypes
@@ -33,6 +35,8 @@ from nanoclaw.channels.whatsapp.protocol import Account, News
 DEVICE_NAME: Final = "NanoClaw"
 """How we are called among the linked devices on the phone."""
 
+_DECRYPTS: Final = "Decrypting message from "
+_DROPPED = re.compile(r"(?:Error decrypting|Ignoring) message (\S+) from ")
 _ATTRIBUTE = re.compile(r'([a-z_]+)="([^"]*)"')
 _HELD_TYPES: Final = frozenset({"", "inactive", "sender"})  # of confirmations; `retry` and `read` say something else
 _UPLOADS: Final = {
@@ -99,6 +103,14 @@ class Listener(Protocol):
 
     def heard(self, stanza: str, attributes: dict[str, str]) -> None:
         """Something came from the server: its kind and its attributes."""
+        ...
+
+    def decrypts(self, sender: str) -> None:
+        """A message of this sender's is about to be decrypted: when this returns."""
+        ...
+
+    def dropped(self, ext_id: str) -> None:
+        """A message could not be decrypted, or was before; it will not be handed over."""
         ...
 
     def confirming(self, ext_id: str) -> None:
@@ -184,7 +196,15 @@ class Library:
         elif entry.Name.endswith("/Recv"):
             stanza, attributes = _stanza(entry.Message)
             self._listener.heard(stanza, attributes)
-        elif entry.Level in ("WARN", "ERROR"):
+        elif entry.Message.startswith(_DECRYPTS):
+            self._listener.decrypts(entry.Message.removeprefix(_DECRYPTS).partition(" in ")[0])
+        else:
+            self._note(entry)
+
+    def _note(self, entry: LogEntry) -> None:
+        if dropped := _DROPPED.match(entry.Message):
+            self._listener.dropped(dropped[1])
+        if entry.Level in ("WARN", "ERROR"):
             log.warning("%s: %s", entry.Name, entry.Message)
             if entry.Message.startswith(_OUTDATED):  # while linking, there is no event for it
                 self._listener.happened(News(happening="outdated"))

@@ -19,6 +19,7 @@ from nanoclaw.channels.whatsapp.worker import normalise
 from nanoclaw.channels.whatsapp.worker.content import Content, is_key_only, unwrap
 from nanoclaw.channels.whatsapp.worker.people import People
 from nanoclaw.channels.whatsapp.worker.spool import Chat, Spool, SpoolError
+from nanoclaw.channels.whatsapp.worker.underway import Underway
 from nanoclaw.clock import iso
 from nanoclaw.model import Inbound, InboundChat, InboundDeletion, InboundEdit, InboundMessage, InboundReaction
 
@@ -86,11 +87,18 @@ class Receiver:
     """The part of a `library.Listener` that fills the spool."""
 
     def __init__(
-        self, spool: Spool, people: People, media_bytes: int, stored: Callable[[], None], handled: Callable[[], int]
+        self,
+        spool: Spool,
+        people: People,
+        underway: Underway,
+        media_bytes: int,
+        stored: Callable[[], None],
+        handled: Callable[[], int],
     ) -> None:
         """`stored` is called after each thing that was stored; `handled` is the library's."""
         self._spool = spool
         self._people = people
+        self._underway = underway
         self._media_bytes = media_bytes
         self._stored = stored
         self._handled = handled
@@ -100,6 +108,8 @@ class Receiver:
 
     def message(self, event: MessageEvent) -> None:
         """A message came. What cannot be understood is told as such, not dropped."""
+        if is_key_only(event.Message):  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
+            return
         try:
             try:
                 self._take(event)
@@ -107,12 +117,12 @@ class Receiver:
                 raise
             except Exception:
                 log.exception("message %s could not be read", event.Info.ID)
-                self._put(normalise.unreadable(event, self._people))
+                self._put(normalise.unreadable(event, self._people), event)
         except SpoolError:
             log.exception("the spool cannot be written")
             os._exit(EXIT_DISK)
-        if not is_key_only(event.Message):  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
-            self._arrivals.note(event.Info.ID)
+        self._underway.stored(event.Info.ID)
+        self._arrivals.note(event.Info.ID)
 
     def _take(self, event: MessageEvent) -> None:
         inbound, says = normalise.normalise(event, self._people)
@@ -120,19 +130,22 @@ class Receiver:
             self._note_chat(event, says)
         match inbound:
             case None:
-                if not is_key_only(event.Message):  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
-                    self._spool.note_seen(event.Info.ID)
+                self._seen(event)
             case InboundChat():
                 self.chat(inbound)
-                self._spool.note_seen(event.Info.ID)
+                self._seen(event)
             case InboundMessage():
                 self._put(inbound, event, says)
             case InboundEdit() | InboundDeletion() if self._is_late(inbound):
                 log.info("a change of %s came too late and changes nothing", inbound.ext_id)
-                self._spool.note_seen(event.Info.ID)
+                self._seen(event)
             case _:
                 self._put(inbound)
-                self._spool.note_seen(event.Info.ID)
+                self._seen(event)
+
+    def _seen(self, event: MessageEvent) -> None:
+        """It was here, and is nothing to keep, or has been kept."""
+        self._spool.note_seen(event.Info.ID, safe=self._underway.safe_with(event.Info.ID))
 
     def _is_late(self, change: InboundEdit | InboundDeletion) -> bool:
         """Whether WhatsApp's own programs would not take it any more, and so nobody in the chat sees it."""
@@ -150,7 +163,9 @@ class Receiver:
                 inner, _ = unwrap(event.Message)  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
                 raw = inner.SerializeToString()
         at = inbound.sent_at.timestamp() if isinstance(inbound, InboundMessage) else None
-        self._spool.put(_KINDS[type(inbound)], body, origin=_origin(event) if event else "", raw=raw, at=at)
+        origin = _origin(event) if says and event else ""
+        safe = self._underway.safe_with(event.Info.ID) if event else None
+        self._spool.put(_KINDS[type(inbound)], body, origin=origin, raw=raw, at=at, safe=safe)
         self._stored()
 
     def _note_chat(self, event: MessageEvent, says: Content) -> None:
@@ -185,6 +200,7 @@ class Receiver:
     def heard(self, attributes: dict[str, str]) -> None:
         """The server has sent a message with these attributes; the library has not looked at it yet."""
         if "id" in attributes:
+            self._underway.heard(attributes)
             self._headers[attributes["id"]] = attributes
             while len(self._headers) > _REMEMBERED:
                 self._headers.popitem(last=False)
@@ -197,8 +213,13 @@ class Receiver:
         """
         came = self._spool.has_seen(ext_id) or self._arrivals.wait(ext_id, self._handled)
         header = self._headers.pop(ext_id, None)
-        if came or self._spool.has_seen(ext_id):
-            return
+        if not came and not self._spool.has_seen(ext_id):
+            self._tell_of_loss(ext_id, header)
+        safe = self._underway.over(ext_id)
+        if safe is not None:
+            self._spool.note_safe(safe)
+
+    def _tell_of_loss(self, ext_id: str, header: dict[str, str] | None) -> None:
         if header and header.get("type") in ("text", "media") and not header.get("edit") and "category" not in header:
             event = _event_of(header)
             if normalise.is_chat(event.Info.MessageSource):

@@ -16,6 +16,7 @@ from nanoclaw.channels.whatsapp.worker.library import Library, LibraryError
 from nanoclaw.channels.whatsapp.worker.outgoing import Quoted, build, kind_of, result_of
 from nanoclaw.channels.whatsapp.worker.people import People
 from nanoclaw.channels.whatsapp.worker.spool import Chat, Sent, Spool, SpoolError
+from nanoclaw.channels.whatsapp.worker.underway import Underway
 from nanoclaw.channels.whatsapp.worker.wire import Wire
 
 _CATCH_UP_SECONDS: Final = 15.0  # after a restart the server brings the receipts that were due at once
@@ -29,11 +30,20 @@ log = logging.getLogger(__name__)
 class Sender:
     """One thread with a queue."""
 
-    def __init__(self, spool: Spool, people: People, library: Library, wire: Wire, leaves: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        spool: Spool,
+        people: People,
+        underway: Underway,
+        library: Library,
+        wire: Wire,
+        leaves: Callable[[], None],
+    ) -> None:
         """`leaves` is called just before a message does. `caught_up` is to be set when what waited has come."""
         self._tell_that_it_leaves = leaves
         self._spool = spool
         self._people = people
+        self._underway = underway
         self._library = library
         self._wire = wire
         self._queue: queue.Queue[Frame] = queue.Queue()
@@ -85,12 +95,14 @@ class Sender:
             mime=file["mime"],
         )
         self._wire.say("sending", key=key)
-        ext_id = self._library.send(chat.route, message, partial(self._leaves, key))
+        with self._underway.sending() as encrypted:
+            ext_id = self._library.send(chat.route, message, partial(self._leaves, key, encrypted))
         self._spool.acknowledged(key)
         return Outcome(key=key, result="sent", platform_id=ext_id)
 
-    def _leaves(self, key: str, ext_id: str) -> None:
+    def _leaves(self, key: str, encrypted: Callable[[], None], ext_id: str) -> None:
         """Called just before the message leaves: what is not on the disk must not."""
+        encrypted()
         try:
             self._spool.on_wire(key, ext_id)
         except SpoolError:
@@ -107,9 +119,10 @@ class Sender:
         return Outcome(key=key, result=result, detail=problem)
 
     def _settled(self, sent: Sent) -> Sent:
-        """Wait a little for a receipt that tells what became of it."""
+        """Wait a little for a receipt that tells what became of it, and no longer than is needed."""
         self.caught_up.wait(_CATCH_UP_SECONDS)
-        until = time.monotonic() + _SETTLE_SECONDS
+        sent = self._spool.sent(sent.key)
+        until = time.monotonic() + min(_SETTLE_SECONDS, sent.begun_at + _SETTLE_SECONDS - time.time())
         while sent.state == "wire" and time.monotonic() < until:
             time.sleep(_LOOK_SECONDS)
             sent = self._spool.sent(sent.key)
@@ -135,7 +148,8 @@ class Sender:
         to = frame["to"]
         try:
             message = self._library.reaction(route, self._named(chat, to["sender"]), to["ext_id"], frame["emoji"])
-            self._library.send(route, message, lambda _ext_id: None)
+            with self._underway.sending() as encrypted:
+                self._library.send(route, message, lambda _ext_id: encrypted())
         except LibraryError as error:
             log.warning("a reaction was not sent: %s", error)
 

@@ -30,6 +30,7 @@ CREATE TABLE IF NOT EXISTS sent (
   key TEXT PRIMARY KEY, ext_id TEXT UNIQUE, chat TEXT NOT NULL, state TEXT NOT NULL, at REAL NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS address (address TEXT PRIMARY KEY, person TEXT NOT NULL, name TEXT NOT NULL) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS person ON address (person);
+CREATE TABLE IF NOT EXISTS mark (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS chat (
   chat TEXT PRIMARY KEY, route TEXT NOT NULL, name TEXT NOT NULL, expiration INTEGER NOT NULL,
   hidden INTEGER NOT NULL) WITHOUT ROWID;
@@ -64,6 +65,8 @@ class Sent:
     ext_id: str
     chat: str
     state: str
+    begun_at: float
+    """In seconds since 1970."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,14 +115,22 @@ class Spool:
     # What came in.
 
     def put(
-        self, kind: str, body: dict[str, Any], *, origin: str = "", raw: bytes | None = None, at: float | None = None
+        self,
+        kind: str,
+        body: dict[str, Any],
+        *,
+        origin: str = "",
+        raw: bytes | None = None,
+        at: float | None = None,
+        safe: int | None = None,
     ) -> bool:
         """Keep it; answers whether it is new. Messages are recognised by chat, sender and id; `at`: when one was
-        written, in seconds since 1970."""
+        written, in seconds since 1970; `safe`: see `note_safe`."""
         chat = str(body["chat"])
         now = time.time()
         written = now if at is None else max(at, now - _LATEST_CHANGE_SECONDS)  # an old one is not forgotten sooner
         with self._transaction() as db:
+            _move_mark(db, safe)
             if kind == "message":
                 new = db.execute(
                     "INSERT OR IGNORE INTO seen VALUES (?, ?, ?, ?)",
@@ -133,10 +144,27 @@ class Spool:
             )
         return True
 
-    def note_seen(self, ext_id: str) -> None:
+    def note_seen(self, ext_id: str, *, safe: int | None = None) -> None:
         """A message with this id was here, though there was nothing in it to keep."""
         with self._transaction() as db:
+            _move_mark(db, safe)
             db.execute("INSERT OR IGNORE INTO seen VALUES (?, '', '', ?)", (ext_id, time.time()))
+
+    def note_safe(self, moment: int) -> None:
+        """What changed the library's keys before this moment (ms since 1970) is on the disk, or need not be."""
+        with self._transaction() as db:
+            _move_mark(db, moment)
+
+    def safe(self) -> int | None:
+        """The latest such moment; None: there is none yet."""
+        with self._lock:
+            row = self._db.execute("SELECT value FROM mark WHERE name = 'safe'").fetchone()
+        return row["value"] if row else None
+
+    def begin_keys(self, moment: int) -> None:
+        """The library's keys are as they should be at this moment, whatever was noted before."""
+        with self._transaction() as db:
+            db.execute("INSERT OR REPLACE INTO mark VALUES ('safe', ?)", (moment,))
 
     def written(self, ext_id: str, chat: str, sender: str) -> float | None:
         """When a message was written, in seconds since 1970, or long ago; None if it was never here."""
@@ -201,7 +229,9 @@ class Spool:
         """How a send that has begun stands."""
         with self._lock:
             row = self._db.execute("SELECT * FROM sent WHERE key = ?", (key,)).fetchone()
-        return Sent(key=row["key"], ext_id=row["ext_id"] or "", chat=row["chat"], state=row["state"])
+        return Sent(
+            key=row["key"], ext_id=row["ext_id"] or "", chat=row["chat"], state=row["state"], begun_at=row["at"]
+        )
 
     def on_wire(self, key: str, ext_id: str) -> None:
         """It has this id and leaves now."""
@@ -290,6 +320,14 @@ class Spool:
                 "INSERT OR REPLACE INTO chat VALUES (?, ?, ?, ?, ?)",
                 (chat, about.route, about.name, about.expiration, about.hidden),
             )
+
+
+def _move_mark(db: sqlite3.Connection, safe: int | None) -> None:
+    if safe is not None:
+        db.execute(
+            "INSERT INTO mark VALUES ('safe', ?) ON CONFLICT (name) DO UPDATE SET value = max(value, excluded.value)",
+            (safe,),
+        )
 
 
 def _row(row: sqlite3.Row) -> Row:

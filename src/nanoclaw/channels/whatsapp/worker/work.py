@@ -24,6 +24,7 @@ from nanoclaw.channels.whatsapp.protocol import (
 )
 from nanoclaw.channels.whatsapp.worker import normalise
 from nanoclaw.channels.whatsapp.worker.hearing import Hearing
+from nanoclaw.channels.whatsapp.worker.journal import JournalError, open_keys
 from nanoclaw.channels.whatsapp.worker.library import Library, LibraryError
 from nanoclaw.channels.whatsapp.worker.media import Fetcher
 from nanoclaw.channels.whatsapp.worker.people import People
@@ -31,6 +32,7 @@ from nanoclaw.channels.whatsapp.worker.receiver import Receiver
 from nanoclaw.channels.whatsapp.worker.sender import Sender
 from nanoclaw.channels.whatsapp.worker.spool import Chat, Spool, SpoolError
 from nanoclaw.channels.whatsapp.worker.streamer import Streamer
+from nanoclaw.channels.whatsapp.worker.underway import Underway
 from nanoclaw.channels.whatsapp.worker.wire import Wire
 
 _BEAT_SECONDS: Final = 5.0
@@ -62,11 +64,18 @@ class Worker:
         media.mkdir(mode=0o700, exist_ok=True)
         self._people = People(spool, account.load(directory), shared=start.shared)
         self._people.follow(start.follow)
+        self._open_keys(directory / "session.db")
+        underway = Underway(_now)
+        self._underway = underway
         self._library = Library(directory / "session.db", self)
         self._streamer = Streamer(spool, wire, media, self._read if start.read_receipts else None)
         self._fetcher = Fetcher(spool, self._library, media, start.media_bytes, self._streamer.wake)
-        self._sender = Sender(spool, self._people, self._library, wire, lambda: self._hearing.sent(time.monotonic()))
-        self._receiver = Receiver(spool, self._people, start.media_bytes, self._stored, lambda: self._library.handled)
+        self._sender = Sender(
+            spool, self._people, underway, self._library, wire, lambda: self._hearing.sent(time.monotonic())
+        )
+        self._receiver = Receiver(
+            spool, self._people, underway, start.media_bytes, self._stored, lambda: self._library.handled
+        )
 
     def begin(self) -> None:
         """Start every thread."""
@@ -81,6 +90,15 @@ class Worker:
         for name, target in threads.items():
             threading.Thread(target=_surely, args=(name, target), name=name, daemon=True).start()
         self._stored()
+
+    def _open_keys(self, path: Path) -> None:
+        """Take back what was decrypted and had not got to the disk when the last worker ended."""
+        try:
+            if count := open_keys(path, self._spool.safe()):
+                log.info("%d keys were taken back: what they have decrypted comes again", count)
+        except JournalError:
+            log.exception("the library's keys are left as they are")
+        self._spool.begin_keys(_now())
 
     def obey(self, frame: Frame) -> None:
         """Do what the host says; returns at once."""
@@ -112,6 +130,14 @@ class Worker:
     def receipt(self, event: ReceiptEvent) -> None:
         """See `Listener`."""
         self._receiver.receipt(event)
+
+    def decrypts(self, sender: str) -> None:
+        """See `Listener`."""
+        self._underway.begins(sender)
+
+    def dropped(self, ext_id: str) -> None:
+        """See `Listener`."""
+        self._underway.over(ext_id)
 
     def confirming(self, ext_id: str) -> None:
         """See `Listener`."""
@@ -281,6 +307,11 @@ class Worker:
             problem = str(error)
         self._wire.say("done", id=number, problem=problem)
         return not problem
+
+
+def _now() -> int:
+    """In ms since 1970, as SQLite counts them."""
+    return time.time_ns() // 1_000_000
 
 
 def _surely(name: str, target: Callable[[], None]) -> None:
