@@ -57,6 +57,7 @@ class Dispatch:
         try:
             with anyio.CancelScope() as scope:
                 self._stoppable[run] = scope
+                self._services.pulses.stops.fire()  # it may have been stopped since it was claimed
                 await self._executor.execute(run)
         finally:
             self._stoppable.pop(run, None)
