@@ -37,7 +37,7 @@ _CONTEXT_OPENINGS: Final = ("<environment_context>", "# AGENTS.md instructions")
 """How the user messages begin that Codex writes by itself."""
 _OUTPUT_FRAME: Final = "\nOutput:\n"
 """Ends the lines that Codex puts before what a tool put out."""
-_LONGEST_WAIT_MS: Final = 30_000  # Codex caps a command's wait there; the default is a third of it
+_LONGEST_WAIT_MS: Final = 30_000  # Codex caps a command's wait there, not a script's; the defaults are shorter
 _WINDOW: Final = timedelta(hours=5)
 _REFUSALS: Final[Mapping[FaultKind, tuple[int, str, str, str]]] = {
     "auth": (401, "invalid_request_error", "invalid_api_key", "Incorrect API key provided, or an expired token."),
@@ -159,12 +159,23 @@ def _spoken(text: str, pause: float) -> Stream:
     return _stream(*_item_events(message, *spoken_pieces(text, pause)), _completed(), pause=pause)
 
 
+_WAITING: Final = """\
+// @exec: {{"yield_time_ms": 600000}}
+let result = await tools.exec_command({arguments});
+let output = result.output;
+while (result.session_id != null) {{
+  result = await tools.write_stdin({{session_id: result.session_id, chars: "", yield_time_ms: {wait}}});
+  output += result.output;
+}}
+text(output);"""
+
+
 def _call(command: str, body: Mapping[str, Any]) -> dict[str, Any]:
     """A call of the shell tool: most models of Codex write JavaScript for `exec`, the others call `exec_command`."""
     arguments = json.dumps({"cmd": command, "yield_time_ms": _LONGEST_WAIT_MS})
     ids = {"id": identity("fc"), "call_id": identity("call")}
     if "exec" in _offered_tools(body):
-        script = f"const result = await tools.exec_command({arguments}); text(result.output);"
+        script = _WAITING.format(arguments=arguments, wait=_LONGEST_WAIT_MS)
         return {"type": "custom_tool_call", "name": "exec", "input": script, **ids}
     return {"type": "function_call", "name": "exec_command", "arguments": arguments, **ids}
 

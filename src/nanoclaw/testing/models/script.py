@@ -111,7 +111,7 @@ def say(text: str | Callable[[Conversation], str], *, pause: float = 0.0) -> Say
 
 
 def shell(command: str) -> Shell:
-    """Have the agent run a shell command, and wait for its output: Codex waits for at most 30 seconds."""
+    """Have the agent run a shell command, and wait for its output: Codex' models without scripts for 30 s at most."""
     return Shell(command)
 
 
