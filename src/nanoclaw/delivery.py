@@ -1,6 +1,7 @@
 """Sends what lies in the outbox, in order per chat; the only caller of `Channel.send`."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -65,7 +66,7 @@ class Delivery:
         async with anyio.create_task_group() as sends:
             while True:
                 seen = self._changed.count
-                for item in await self._database.write(outbox.take, self._clock.now()):
+                for item in await self._database.write_surely(outbox.take, self._clock.now()):
                     sends.start_soon(self._deliver, item, name=f"deliver {item.id}")
                 await self._changed.after_or(seen, await self._pause())
 
@@ -76,7 +77,7 @@ class Delivery:
             seen = channel.changed.count
             was, connected = connected, channel.state().connected
             if connected and not was:
-                await self._database.write(self._hurry, channel)
+                await self._database.write_surely(self._hurry, channel)
                 self._changed.fire()
             await channel.changed.after(seen)
 
@@ -93,7 +94,7 @@ class Delivery:
                 await self._lost.after(seen)
                 continue
             now = self._clock.now()
-            if await self._database.write(self._tell, now):
+            if await self._database.write_surely(self._tell, now):
                 self._changed.fire()
             await self._lost.after_or(seen, (since + SETTLING - now).total_seconds())
 
@@ -126,11 +127,11 @@ class Delivery:
         try:
             await self._send(item)
         except anyio.get_cancelled_exc_class():
-            with anyio.CancelScope(shield=True):
-                await self._database.write(outbox.retry, item, "the host stopped", self._clock.now())
+            with anyio.CancelScope(shield=True), suppress(StoreError):
+                await self._database.write_surely(outbox.retry, item, "the host stopped", self._clock.now())
             raise
-        except StoreError:
-            raise
+        except StoreError as error:  # the host was stopped meanwhile; the next start finds out what became of it
+            log.error("delivery.not_recorded", chat=item.chat, key=item.key, error=str(error))  # noqa: TRY400
         except Exception:  # the boundary: a fault of ours costs one reply, not the host, which would meet it for ever
             log.exception("delivery.bug", chat=item.chat, key=item.key)
             await self._give_up(item, _FAULT)
@@ -144,7 +145,7 @@ class Delivery:
             reference = await self._database.read(_reference, item) if item.answers is not None else None
             parts = parts_of(item, channel, self._outgoing, reference)
             if gone >= len(parts):
-                await self._database.write(outbox.settle, item.id, self._clock.now())
+                await self._database.write_surely(outbox.settle, item.id, self._clock.now())
             for number in range(gone + 1, len(parts) + 1):
                 await anyio.lowlevel.checkpoint()
                 # what cannot be repeated is seen to its end, which its channel bounds; the rest is asked about again
@@ -153,7 +154,7 @@ class Delivery:
         except ChannelUnavailable as error:
             pause = min(_LONGEST_RETRY_SECONDS, _FIRST_RETRY_SECONDS * 2 ** (item.attempt - 1))
             due = self._clock.now() + timedelta(seconds=pause)
-            await self._database.write(outbox.retry, item, str(error), due)
+            await self._database.write_surely(outbox.retry, item, str(error), due)
             self._observe(item, "again", self._clock.now())
             log.warning("delivery.retry", chat=item.chat, key=item.key, seconds=pause, error=str(error))
         except DeliveryRejected as error:
@@ -162,7 +163,7 @@ class Delivery:
 
     async def _give_up(self, item: OutboxItem, error: str) -> None:
         now = self._clock.now()
-        await self._database.write(outbox.reject, item, error, now)
+        await self._database.write_surely(outbox.reject, item, error, now)
         self._observe(item, "failed", now)
         self._lost.fire()
 
@@ -172,14 +173,14 @@ class Delivery:
                 receipt = await channel.send(item.chat, part)
         except (DeliveryUnknown, TimeoutError) as error:
             told = str(error) or "no answer from the platform in time"
-            await self._database.write(outbox.part_unknown, item, number, told, self._clock.now(), last=last)
+            await self._database.write_surely(outbox.part_unknown, item, number, told, self._clock.now(), last=last)
             log.error("delivery.unknown", chat=item.chat, key=part.key, error=told)  # noqa: TRY400
             self._lost.fire()
             if last:
                 self._observe(item, "unknown", self._clock.now())
         else:
             platform_id, now = receipt.platform_id, self._clock.now()
-            await self._database.write(outbox.part_sent, item, number, platform_id, now, last=last)
+            await self._database.write_surely(outbox.part_sent, item, number, platform_id, now, last=last)
             log.info("delivery.sent", chat=item.chat, key=part.key)
             if last:
                 self._observe(item, "sent", now)

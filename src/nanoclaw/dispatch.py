@@ -48,16 +48,18 @@ class Dispatch:
         places = self._services.settings.runs.max_concurrent - len(self._busy)
         if places <= 0:
             return
-        now = self._services.clock.now()
-        for run in await self._services.database.write(runs.claim, now, places, frozenset(self._busy)):
+        now, stops = self._services.clock.now(), self._services.pulses.stops.count
+        for run in await self._services.database.write_surely(runs.claim, now, places, frozenset(self._busy)):
             self._busy.add(run.folder)
-            executions.start_soon(self._execute, run, name=f"run {run.id} of {run.folder}")
+            executions.start_soon(self._execute, run, stops, name=f"run {run.id} of {run.folder}")
 
-    async def _execute(self, run: Run) -> None:
+    async def _execute(self, run: Run, stops: int) -> None:
+        """`stops`: how often somebody had said stop before it was claimed."""
         try:
             with anyio.CancelScope() as scope:
                 self._stoppable[run] = scope
-                self._services.pulses.stops.fire()  # it may have been stopped since it was claimed
+                if self._services.pulses.stops.count != stops:
+                    self._services.pulses.stops.fire()  # it may be this one that was stopped
                 await self._executor.execute(run)
         finally:
             self._stoppable.pop(run, None)

@@ -17,7 +17,7 @@ from nanoclaw import credentials
 from nanoclaw.budget import day_of, used_up
 from nanoclaw.config import machine_timezone
 from nanoclaw.credentials import Access, Credential
-from nanoclaw.errors import ConfigError, CredentialError, NanoclawError, SandboxError, WireError
+from nanoclaw.errors import ConfigError, CredentialError, NanoclawError, SandboxError, StoreError, WireError
 from nanoclaw.failures import Failure, judge, notice, task_notice
 from nanoclaw.formatting import printable, reply_text, spoken_time
 from nanoclaw.logs import RunLog, run_log
@@ -42,6 +42,8 @@ _START_SECONDS: Final = 60.0  # from the sandbox's start to the runner's first w
 _END_SECONDS: Final = 10.0  # from the end of the runner's output to the end of its sandbox
 _DEADLINE_GRACE_SECONDS: Final = 15.0  # the runner ends itself at the deadline; this much later it is ended
 
+_NOT_RECORDED: Final = "the host was stopped while the database could not be written; it is put back at the next start"
+
 log = structlog.stdlib.get_logger()
 
 
@@ -58,7 +60,7 @@ class Executor:
         channel = self._services.channel(run.chat)
         group = self._services.groups.by_folder(run.folder)
         if group is None or channel is None:
-            await self._services.database.write(runs.drop, run)
+            await self._services.database.write_surely(runs.drop, run)
             return
         vigil = Vigil(self._services, run, channel)
         timeline = Timeline(run, group.provider, self._services.clock)
@@ -69,9 +71,15 @@ class Executor:
                     await attempt.carry_out()
             except anyio.get_cancelled_exc_class():
                 with anyio.CancelScope(shield=True):
-                    if await self._services.database.write(endings.interrupt, run, self._services.clock.now()):
-                        log.warning("run.put_back", run=run.id, folder=run.folder)
+                    await self._put_back(run)
                 raise
+
+    async def _put_back(self, run: Run) -> None:
+        try:
+            if await self._services.database.write_surely(endings.interrupt, run, self._services.clock.now()):
+                log.warning("run.put_back", run=run.id, folder=run.folder)
+        except StoreError:
+            log.error("run.not_recorded", run=run.id, folder=run.folder, hint=_NOT_RECORDED)  # noqa: TRY400
 
 
 class _Attempt:
@@ -285,10 +293,10 @@ class _Attempt:
     async def _settle(self, outcome: Outcome) -> None:
         """Record the outcome, once: a second call finds the attempt over and changes nothing."""
         with anyio.CancelScope(shield=True):
-            if isinstance(outcome, Answered):
-                await self._finish(outcome)
-            else:
-                await self._fail(outcome)
+            try:
+                await (self._finish(outcome) if isinstance(outcome, Answered) else self._fail(outcome))
+            except StoreError:
+                log.error("run.not_recorded", run=self._run.id, folder=self._run.folder, hint=_NOT_RECORDED)  # noqa: TRY400
         self._services.pulses.outbox.fire()
         self._services.pulses.runs.fire()
 
@@ -301,7 +309,7 @@ class _Attempt:
             usage=answered.usage,
             told_changes=self._resumes,
         )
-        if await self._services.database.write(endings.finish, self._run, success, self._services.clock.now()):
+        if await self._services.database.write_surely(endings.finish, self._run, success, self._services.clock.now()):
             self._timeline.done(answered.usage)
             log.info("run.done", run=self._run.id, folder=self._run.folder, attempt=self._run.attempt)
 
@@ -339,7 +347,7 @@ class _Attempt:
             retry_at=verdict.retry_at,
             notice=told and self._redact(told),
         )
-        if await services.database.write(endings.fail, run, failing, now):
+        if await services.database.write_surely(endings.fail, run, failing, now):
             self._timeline.failed(failure.kind, again=verdict.retry_at is not None)
             log.warning(
                 "run.failed", run=run.id, folder=run.folder, kind=failure.kind, retry=verdict.retry_at is not None

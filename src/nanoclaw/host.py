@@ -217,7 +217,7 @@ class Host:
         if past and main is not None:
             text = f"I am back: {past}. The log has more: logs/nanoclaw.log"
             now = self._clock.now()
-            await services.database.write(outbox.put, f"lives/{iso(now)}", main.jid, "notice", text, None, now)
+            await services.database.write_surely(outbox.put, f"lives/{iso(now)}", main.jid, "notice", text, None, now)
             services.pulses.outbox.fire()
 
     async def _open_page(self, services: Services, parts: TaskGroup) -> None:
@@ -252,6 +252,7 @@ class Host:
             running.start_soon(agents, name="dispatch")
             running.start_soon(scheduler.run, name="scheduler")
             await self._stop.wait()
+            services.database.hurry()
             log.info("host.stopping", grace=self._settings.runs.shutdown_grace_seconds)
             with anyio.move_on_after(self._settings.runs.shutdown_grace_seconds):
                 await dispatch.drain()

@@ -16,8 +16,8 @@ _HOUSEKEEPING_SECONDS: Final = 86_400.0
 async def keep_house(services: Services) -> None:
     """Once now and once a day; not before every mailbox was read, as that may hold what was applied already."""
     while True:
-        await services.database.write(history.prune, services.clock.now())
-        await services.database.write(network.prune, services.clock.now())
+        await services.database.write_surely(history.prune, services.clock.now())
+        await services.database.write_surely(network.prune, services.clock.now())
         await _prune_files(services)
         await anyio.sleep(_HOUSEKEEPING_SECONDS)
 

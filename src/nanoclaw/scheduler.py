@@ -83,7 +83,7 @@ class Scheduler:
                 await self._tasks_changed.after_or(seen, min(_POLL_SECONDS, pause))
                 continue
             chats = {group.folder: group.jid for group in self._groups.groups.values()}
-            count = await self._database.write(tick, self._clock.now(), chats)
+            count = await self._database.write_surely(tick, self._clock.now(), chats)
             log.debug("tasks.due", count=count)
             self._runs_changed.fire()
             self._tasks_changed.fire()

@@ -38,15 +38,19 @@ class Snapshots:
         self._changes = (pulses.tasks, pulses.chats, groups.changed)
         self._written: dict[Path, object] = {}
         self._one_at_a_time = anyio.Lock()  # what was read first must not be written last
+        self._as_of: list[int] | None = None
 
     async def run(self) -> None:
         """Write whenever tasks, chats or groups change; ends by cancellation."""
         while True:
-            seen = [pulse.count for pulse in self._changes]
+            seen = self._counts()
             await self.write()
             async with anyio.create_task_group() as waiting:
                 for pulse, count in zip(self._changes, seen, strict=True):
                     waiting.start_soon(self._first, pulse, count, waiting.cancel_scope)
+
+    def _counts(self) -> list[int]:
+        return [pulse.count for pulse in self._changes]
 
     @staticmethod
     async def _first(pulse: Pulse, count: int, others: anyio.CancelScope) -> None:
@@ -56,14 +60,18 @@ class Snapshots:
     async def write(self) -> None:
         """Bring the files of all groups whose mailbox is there up to date."""
         async with self._one_at_a_time:
+            as_of = self._counts()
             self._forget_others()
             every = await self._database.read(tasks.existing)
             for group in self._groups.groups.values():
                 own = every if group.is_main else [task for task in every if task.folder == group.folder]
                 await self._write_for(group, own)
+            self._as_of = as_of
 
     async def refresh(self, group: RegisteredGroup) -> None:
         """Bring one group's files up to date, before its agent looks at them."""
+        if self._as_of == self._counts() and self._home.mailboxes / group.folder / TASKS_FILE in self._written:
+            return
         async with self._one_at_a_time:
             own = await self._database.read(tasks.existing, None if group.is_main else group.folder)
             await self._write_for(group, own)

@@ -1,11 +1,12 @@
 """What a chat sees of a run that goes on: typing, a reaction on the message that asked, a word when it takes long."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Final
 
 import anyio
+import structlog
 
 from nanoclaw.channels.base import Channel, MessageRef
 from nanoclaw.events import Activity, Event
@@ -18,6 +19,8 @@ from nanoclaw.store.database import Connection
 _SHOWN: Final = 160
 _LAST_WORD_SECONDS: Final = 5.0  # for the end of typing and the last reaction; a channel that is away drops them
 _SEEN, _DONE, _FAILED = "\N{EYES}", "\N{WHITE HEAVY CHECK MARK}", "\N{CROSS MARK}"
+
+log = structlog.stdlib.get_logger()
 
 
 class Vigil:
@@ -39,13 +42,19 @@ class Vigil:
     async def kept(self) -> AsyncGenerator[None]:
         """Show that the agent is at work, for as long as the context lasts; nothing here delays it."""
         async with anyio.create_task_group() as beside:
-            beside.start_soon(self._show, name=f"vigil {self._run.id}")
+            beside.start_soon(self._harmlessly, self._show, name=f"vigil {self._run.id}")
             try:
                 yield
             finally:
                 beside.cancel_scope.cancel()
                 with anyio.move_on_after(_LAST_WORD_SECONDS, shield=True):
-                    await self._end()
+                    await self._harmlessly(self._end)
+
+    async def _harmlessly(self, show: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await show()
+        except Exception:  # the boundary: what is shown of a run costs no run
+            log.exception("vigil.bug", run=self._run.id)
 
     async def _show(self) -> None:
         await self._channel.set_typing(self._run.chat, True)

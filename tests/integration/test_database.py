@@ -11,6 +11,7 @@ import pytest
 
 from nanoclaw.errors import StoreError
 from nanoclaw.model import Jid
+from nanoclaw.store import database as database_module
 from nanoclaw.store import outbox
 from nanoclaw.store.database import open_database
 
@@ -32,6 +33,30 @@ async def test_a_full_disk_is_an_error_of_ours_and_loses_nothing(tmp_path: Path)
         await database.write(limit_pages, 1_000_000)
         await database.write(outbox.put, "after", Jid("local:a"), "reply", "y", None, _NOW)
         assert await database.read(outbox.open_count) == 2
+
+
+async def test_what_must_be_written_waits_until_there_is_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database_module, "_FIRST_PAUSE_SECONDS", 0.01)
+    async with open_database(tmp_path / "n.db", _NOW) as database, anyio.create_task_group() as tasks:
+        await database.write(limit_pages, 0)
+        tasks.start_soon(database.write_surely, outbox.put, "big", Jid("local:a"), "reply", "x" * 100_000, None, _NOW)
+        await anyio.sleep(0.1)
+        assert await database.read(outbox.open_count) == 0
+        await database.write(limit_pages, 1_000_000)
+    async with open_database(tmp_path / "n.db", _NOW) as database:
+        assert await database.read(outbox.open_count) == 1
+
+
+async def test_nobody_waits_for_room_when_the_host_is_to_stop(tmp_path: Path) -> None:
+    async def stop() -> None:
+        await anyio.sleep(0.1)
+        database.hurry()
+
+    async with open_database(tmp_path / "n.db", _NOW) as database, anyio.create_task_group() as tasks:
+        await database.write(limit_pages, 0)
+        tasks.start_soon(stop)
+        with anyio.fail_after(20), pytest.raises(StoreError, match="full"):
+            await database.write_surely(outbox.put, "big", Jid("local:a"), "reply", "x" * 100_000, None, _NOW)
 
 
 async def test_who_looks_holds_up_nobody_who_writes(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import anyio
+import anyio.from_thread
 import pytest
 
 from nanoclaw.clock import SystemClock
@@ -116,14 +117,15 @@ async def test_a_run_that_was_stopped_as_soon_as_it_was_claimed_is_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     claim = runs.claim
-
-    def claim_and_stop(db: Connection, *args: Any) -> list[Run]:  # noqa: ANN401
-        claimed = claim(db, *args)
-        for run in claimed:
-            endings.stop(db, run.folder, run.chat, NOW, queue_too=False)
-        return claimed
-
-    monkeypatch.setattr(runs, "claim", claim_and_stop)
     async with dispatching(tmp_path) as lab:
+
+        def claim_and_stop(db: Connection, *args: Any) -> list[Run]:  # noqa: ANN401
+            claimed = claim(db, *args)
+            for run in claimed:
+                endings.stop(db, run.folder, run.chat, NOW, queue_too=False)
+            anyio.from_thread.run_sync(lab.services.pulses.stops.fire)
+            return claimed
+
+        monkeypatch.setattr(runs, "claim", claim_and_stop)
         await lab.say("a")
         await lab.until(lambda: lab.ended == ["a"])

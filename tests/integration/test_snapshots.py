@@ -72,8 +72,10 @@ async def test_what_changed_a_moment_ago_is_seen(tmp_path: Path) -> None:
         groups = registered(home, "family")
         (group,) = groups.groups.values()
         (home.mailboxes / "family").mkdir(parents=True)
-        snapshots = Snapshots(home, database, groups, Pulses())
+        pulses = Pulses()
+        snapshots = Snapshots(home, database, groups, pulses)
         await snapshots.write()
         await database.write(tasks.add, a_task("family"))
+        pulses.tasks.fire()
         await snapshots.refresh(group)
         assert [task["id"] for task in files_of(home, group)["current_tasks.json"]] == ["task-of-family"]

@@ -16,6 +16,7 @@ from typing import Concatenate, LiteralString, ParamSpec, TypeVar, cast
 
 import anyio
 import anyio.to_thread
+import structlog
 
 from nanoclaw.clock import iso
 from nanoclaw.errors import StoreError
@@ -28,6 +29,10 @@ T = TypeVar("T")
 
 _BUSY_SECONDS = 10.0  # another process (the command line) holds the lock for milliseconds at most
 _OLDEST_SQLITE = (3, 35, 0)  # RETURNING
+_FIRST_PAUSE_SECONDS = 0.5
+_LONGEST_PAUSE_SECONDS = 30.0
+
+log = structlog.stdlib.get_logger()
 
 
 class Database:
@@ -38,6 +43,7 @@ class Database:
         self._reader = reader
         self._writing = anyio.CapacityLimiter(1)
         self._reading = anyio.CapacityLimiter(1)
+        self._hurried = anyio.Event()
 
     async def write(self, fn: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `fn` in a transaction of its own; durable when this returns, undone when it raises.
@@ -51,6 +57,30 @@ class Database:
                 return fn(self._writer, *args, **kwargs)
 
         return await anyio.to_thread.run_sync(work, limiter=self._writing)
+
+    async def write_surely(
+        self, fn: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Like `write`, again and again until it goes: for who has nobody to tell that it did not.
+
+        Raises:
+            StoreError: it does not go, and nobody has the time to wait.
+        """
+        pause = _FIRST_PAUSE_SECONDS
+        while True:
+            try:
+                return await self.write(fn, *args, **kwargs)
+            except StoreError as error:
+                if self._hurried.is_set():
+                    raise
+                log.error("store.waiting", error=str(error), hint=error.hint, seconds=pause)  # noqa: TRY400
+            with anyio.move_on_after(pause):
+                await self._hurried.wait()
+            pause = min(_LONGEST_PAUSE_SECONDS, 2 * pause)
+
+    def hurry(self) -> None:
+        """The host is to stop: nobody waits any more."""
+        self._hurried.set()
 
     async def read(self, fn: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `fn`, which only looks: at one moment of the file. Raises `StoreError` like `write`."""
