@@ -36,10 +36,13 @@ async def test_a_full_disk_is_an_error_of_ours_and_loses_nothing(tmp_path: Path)
 
 
 async def test_what_must_be_written_waits_until_there_is_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def put() -> None:
+        await database.write_surely(outbox.put, "big", Jid("local:a"), "reply", "x" * 100_000, None, _NOW)
+
     monkeypatch.setattr(database_module, "_FIRST_PAUSE_SECONDS", 0.01)
     async with open_database(tmp_path / "n.db", _NOW) as database, anyio.create_task_group() as tasks:
         await database.write(limit_pages, 0)
-        tasks.start_soon(database.write_surely, outbox.put, "big", Jid("local:a"), "reply", "x" * 100_000, None, _NOW)
+        tasks.start_soon(put)
         await anyio.sleep(0.1)
         assert await database.read(outbox.open_count) == 0
         await database.write(limit_pages, 1_000_000)
