@@ -63,7 +63,7 @@ class LibraryError(Exception):
 
 
 class Listener(Protocol):
-    """Who is told what happens, on the library's threads, one event at a time but for the log's two."""
+    """Who is told what happens, on the library's threads, one event at a time but for what the log tells."""
 
     def message(self, event: MessageEvent) -> None:
         """A message came; it is on the disk when this returns."""

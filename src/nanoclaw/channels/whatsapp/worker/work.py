@@ -65,16 +65,15 @@ class Worker:
         self._people = People(spool, account.load(directory), shared=start.shared)
         self._people.follow(start.follow)
         self._open_keys(directory / "session.db")
-        underway = Underway(_now)
-        self._underway = underway
+        self._underway = Underway(_now)
         self._library = Library(directory / "session.db", self)
         self._streamer = Streamer(spool, wire, media, self._read if start.read_receipts else None)
         self._fetcher = Fetcher(spool, self._library, media, start.media_bytes, self._streamer.wake)
         self._sender = Sender(
-            spool, self._people, underway, self._library, wire, lambda: self._hearing.sent(time.monotonic())
+            spool, self._people, self._underway, self._library, wire, lambda: self._hearing.sent(time.monotonic())
         )
         self._receiver = Receiver(
-            spool, self._people, underway, start.media_bytes, self._stored, lambda: self._library.handled
+            spool, self._people, self._underway, start.media_bytes, self._stored, lambda: self._library.handled
         )
 
     def begin(self) -> None:
